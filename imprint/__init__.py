@@ -1,0 +1,1 @@
+"""What a user types and imports: the `imprint` command, the Python client, the one-machine stack."""

@@ -1,0 +1,111 @@
+"""TrainSpec: everything that defines one pretraining run, validated without importing torch.
+
+A spec is data + encoder + method + augment + optim + trainer + evaluate. `ssl_core.presets.complete` fills what a user left
+open; `ssl_core.preflight.check` looks at the data itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from ssl_core.spec.augment import AugmentConfig, ViewConfig
+from ssl_core.spec.base import Config, ValidationError, explain, nearest
+from ssl_core.spec.data import (
+    SOURCES,
+    Cifar10Data,
+    DataConfig,
+    DatasetData,
+    DigitsData,
+    FolderData,
+    ImageNetData,
+    Stl10Data,
+)
+from ssl_core.spec.encoder import EncoderConfig
+from ssl_core.spec.methods import (
+    IDENTITY,
+    METHOD_NAMES,
+    BranchesConfig,
+    BYOLConfig,
+    ContrastLossConfig,
+    HeadConfig,
+    MethodConfig,
+    MoCoConfig,
+    SimCLRConfig,
+    VICRegConfig,
+)
+from ssl_core.spec.training import EvaluateConfig, OptimConfig, TrainerConfig
+
+TAGS = frozenset({*METHOD_NAMES, *SOURCES})
+
+
+class TrainSpec(Config):
+    """One pretraining run, complete."""
+
+    data: DataConfig = Field(description="Where the pictures come from.")
+    encoder: EncoderConfig = EncoderConfig()
+    method: MethodConfig = Field(default_factory=SimCLRConfig)
+    augment: AugmentConfig = AugmentConfig()
+    optim: OptimConfig = OptimConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_names(cls, value: Any) -> Any:
+        """Pydantic's own message for an unknown discriminator lists tags; ours names the nearest."""
+        if isinstance(value, dict):
+            for field, key, valid in (("method", "name", METHOD_NAMES), ("data", "source", SOURCES)):
+                section = value.get(field)
+                if isinstance(section, dict) and isinstance(section.get(key), str) and section[key] not in valid:
+                    raise PydanticCustomError(
+                        f"unknown_{field}",
+                        "{field}.{key} = '{given}' is not known; {hint}",
+                        {
+                            "field": field,
+                            "key": key,
+                            "at": f"{field}/{key}",
+                            "given": section[key],
+                            "hint": nearest(section[key], list(valid)),
+                        },
+                    )
+        return value
+
+
+def explain_all(error: ValidationError) -> list[tuple[str, str]]:
+    """Every problem of a spec as (JSON pointer, sentence)."""
+    return [explain(each, TAGS) for each in error.errors(include_url=False)]
+
+
+__all__ = [
+    "IDENTITY",
+    "METHOD_NAMES",
+    "SOURCES",
+    "AugmentConfig",
+    "BYOLConfig",
+    "BranchesConfig",
+    "Cifar10Data",
+    "Config",
+    "ContrastLossConfig",
+    "DataConfig",
+    "DatasetData",
+    "DigitsData",
+    "EncoderConfig",
+    "EvaluateConfig",
+    "FolderData",
+    "HeadConfig",
+    "ImageNetData",
+    "MethodConfig",
+    "MoCoConfig",
+    "OptimConfig",
+    "SimCLRConfig",
+    "Stl10Data",
+    "TrainSpec",
+    "TrainerConfig",
+    "VICRegConfig",
+    "ValidationError",
+    "ViewConfig",
+    "explain_all",
+]

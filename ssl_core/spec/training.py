@@ -1,0 +1,74 @@
+"""The optimiser, the loop and the evaluation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ssl_core.spec.base import Config
+
+
+class OptimConfig(Config):
+    """SGD or LARS with warm-up and a schedule that runs per step."""
+
+    name: Literal["sgd", "lars"] = "sgd"
+    lr: float = Field(0.06, gt=0, le=1000, description="Peak learning rate for the whole batch; not rescaled by the batch size.")
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0, le=1)
+    exclude: Literal["none", "norm_and_bias"] = Field(
+        "norm_and_bias", description="norm_and_bias: parameters of one dimension get neither weight decay nor LARS scaling."
+    )
+    lars_eta: float = Field(1e-3, gt=0, description="LARS trust coefficient η.")
+    lars_denominator: Literal["sum_of_norms", "norm_of_sum"] = Field(
+        "sum_of_norms",
+        description="sum_of_norms: ‖g‖ + wd·‖w‖ (You et al. 2017). norm_of_sum: ‖g + wd·w‖ (the BYOL and SimCLR code).",
+    )
+    warmup_epochs: float = Field(0.0, ge=0, description="Epochs of linear warm-up from 0, counted in steps.")
+    schedule: Literal["cosine", "constant"] = "cosine"
+    final_lr: float = Field(0.0, ge=0, description="Learning rate at the end of the cosine.")
+
+    @model_validator(mode="after")
+    def _falls(self) -> OptimConfig:
+        if self.final_lr > self.lr:
+            raise ValueError(f"final_lr = {self.final_lr:g} must not be above lr = {self.lr:g}")
+        return self
+
+
+class TrainerConfig(Config):
+    """How long and on what."""
+
+    max_epochs: int = Field(100, ge=1, le=100_000)
+    batch_size: int = Field(256, ge=2, le=65536, description="Images per optimiser step, over all devices.")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto: bf16 where the hardware multiplies it fast, else fp32."
+    )
+    devices: int | Literal["auto"] = Field(
+        "auto", description="GPUs (or, without any, CPU processes) of one machine; auto: all GPUs, or one process."
+    )
+    seed: int = Field(0, ge=0, lt=2**31)
+    log_every_steps: int = Field(10, ge=1)
+    checkpoint_every_seconds: float = Field(60.0, gt=0, description="At most this much work is repeated after a crash.")
+    gradient_clip: float | None = Field(None, gt=0, description="Largest gradient norm.")
+
+    @model_validator(mode="after")
+    def _devices(self) -> TrainerConfig:
+        if isinstance(self.devices, int) and (self.devices < 1 or self.batch_size % self.devices):
+            raise ValueError(
+                f"batch_size = {self.batch_size} must be a multiple of devices = {self.devices}, and devices at least 1"
+            )
+        return self
+
+
+class EvaluateConfig(Config):
+    """Measured on frozen features of held-out images while training runs."""
+
+    every_epochs: int | Literal["auto"] = Field("auto", description="auto: about ten times in a run, and at its end.")
+    knn_k: int = Field(
+        20, ge=1, le=1000, description="Neighbours that vote, weighted by exp(similarity / temperature) (Wu et al. 2018)."
+    )
+    knn_temperature: float = Field(0.07, gt=0)
+    linear: Literal["logistic", "off"] = Field(
+        "logistic", description="A logistic regression on the features of the labelled part."
+    )
+    max_images: int = Field(5000, ge=20, description="At most so many images on each side, bank and queries.")

@@ -1,0 +1,1 @@
+"""Celery: one task supervises one training process, from claim to encoder."""
