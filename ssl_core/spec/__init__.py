@@ -108,4 +108,5 @@ __all__ = [
     "ValidationError",
     "ViewConfig",
     "explain_all",
+    "nearest",
 ]

@@ -55,7 +55,7 @@ ViewOverrides = create_model(  # every field of ViewConfig, none of them require
 class AugmentConfig(ViewConfig):
     """The first view, and what is different in the second one (BYOL's asymmetric pair)."""
 
-    second_view: ViewOverrides = Field(default_factory=ViewOverrides)  # type: ignore[valid-type]
+    second_view: ViewOverrides = Field(default_factory=ViewOverrides)
 
     @model_validator(mode="after")
     def _second_is_valid(self) -> AugmentConfig:
@@ -65,5 +65,5 @@ class AugmentConfig(ViewConfig):
     def views(self) -> tuple[ViewConfig, ViewConfig]:
         """The two distributions, complete."""
         first = {name: getattr(self, name) for name in ViewConfig.model_fields}
-        changes = self.second_view.model_dump(exclude_none=True)  # type: ignore[attr-defined]
+        changes = self.second_view.model_dump(exclude_none=True)
         return ViewConfig(**first), ViewConfig(**{**first, **changes})

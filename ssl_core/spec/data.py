@@ -26,7 +26,7 @@ class _DataBase(Config):
     std: Statistics | None = Field(None, description="Per channel, of values in [0, 1]. Default: the source's own statistics.")
     in_memory: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="Keep the decoded uint8 images in memory (auto: when they take less than a quarter of it) or stream them from files.",
+        description="Keep the decoded uint8 images in memory (auto: when they take less than a quarter of it) or stream files.",
     )
     workers: int | Literal["auto"] = Field("auto", description="Processes that decode files when the images are streamed.")
     drop_last: bool = Field(

@@ -16,7 +16,7 @@ class EncoderConfig(Config):
 
     arch: str = Field(
         "resnet18",
-        description="A torchvision classifier by name, ws_resnet18 … ws_resnet152 (weight standardisation and group norm), or timm/<name>.",
+        description="A torchvision classifier by name, ws_resnet18 … ws_resnet152 (weight standardisation), or timm/<name>.",
         examples=["resnet18", "ws_resnet50", "timm/vit_tiny_patch16_224"],
     )
     stem: Literal["auto", "imagenet", "cifar"] = Field(

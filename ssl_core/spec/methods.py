@@ -74,7 +74,7 @@ class ContrastLossConfig(Config):
     eqco_alpha: float | None = Field(
         None,
         gt=0,
-        description="EqCo (Zhu et al. 2020): adds log(alpha / K) to the negative logits, so that K negatives weigh as alpha would.",
+        description="EqCo (Zhu et al. 2020): adds log(alpha / K) to the negative logits, so that K negatives weigh as alpha.",
     )
 
     @model_validator(mode="after")
@@ -135,7 +135,8 @@ class BYOLConfig(_MethodBase):
         if self.loss.kind == "ce":
             raise PydanticCustomError(
                 "no_negatives",
-                "loss.kind 'ce' is cross-entropy against negatives and BYOL has none; use 'ip' or 'bce', or method 'moco' or 'simclr'",
+                "loss.kind 'ce' is cross-entropy against negatives and BYOL has none; "
+                "use 'ip' or 'bce', or method 'moco' or 'simclr'",
                 {},
             )
         return self

@@ -1,0 +1,56 @@
+# make install | demo | up | test | check | clean. Everything goes into .venv; nothing else on the machine is touched.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: help install demo up test check clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP_FLAGS := -qq --disable-pip-version-check --no-input
+
+# The first Python that is new enough; PYTHON=… names another.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$python" && break; done)
+
+help:
+	@echo 'make demo      trains an encoder on handwritten digits and shows what it is good for (4 minutes)'
+	@echo 'make up        starts the service on this machine (.venv/bin/imprint up)'
+	@echo 'make test      runs every test'
+	@echo 'make check     style, types and import rules'
+	@echo 'make install   only makes .venv, with the imprint command in it'
+	@echo 'make clean     removes .venv and caches; your imprint-home stays'
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@if [ -z '$(PYTHON)' ] || ! '$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+		echo 'Imprint needs Python 3.11 or newer; found: '"$$(python3 --version 2>&1 || true)" >&2; \
+		echo 'Install it, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12' >&2; exit 1; fi
+	@echo "making $(VENV) with $$('$(PYTHON)' --version)"
+	@'$(PYTHON)' -m venv $(VENV) || { \
+		echo 'Python could not make a virtual environment; on Debian or Ubuntu: apt install python3-venv' >&2; exit 1; }
+	@echo 'installing (about 5 GB with PyTorch, a minute or two)'
+	@$(BIN)/python -m pip install $(PIP_FLAGS) --constraint constraints.txt --editable '.[dev]'
+	@touch $(STAMP)
+	@echo 'installed: $(BIN)/imprint'
+
+demo: install
+	@$(BIN)/python -m imprint.demo
+
+up: install
+	@exec $(BIN)/imprint up
+
+test: install
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,73 @@
+"""`python -m api`: the API on the address of the settings."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import signal
+import sys
+from types import FrameType
+
+import uvicorn
+from jobs.settings import get_settings
+
+from api.main import create_app
+
+GRACE_SECONDS = 20  # for requests in flight when asked to stop
+
+
+class Server(uvicorn.Server):
+    """Tells the application at the first signal: event streams end, /embed and /readyz say that the service is stopping."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        services = getattr(self.config.loaded_app.state, "services", None) if self.config.loaded else None
+        if services is not None:
+            services.draining.set()
+        super().handle_exit(sig, frame)
+
+
+def refusal(host: str, has_keys: bool, insecure: bool) -> str | None:
+    """Why the service must not listen there, or None. Other machines may only reach it with an API key."""
+    if has_keys or insecure or is_loopback(host):
+        return None
+    return (
+        f"Refusing to listen on {host} without API keys: everybody on the network could run jobs here.\n"
+        "Set IMPRINT_API_KEYS=<long random text> (comma separated for several), or IMPRINT_INSECURE=1 if a proxy guards it."
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def main() -> int:
+    settings = get_settings()
+    insecure = os.environ.get("IMPRINT_INSECURE", "") in {"1", "true", "yes"}
+    why = refusal(settings.host, bool(settings.api_keys), insecure)
+    if why is not None:
+        print(why, file=sys.stderr)
+        return 2
+    config = uvicorn.Config(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        access_log=False,
+        log_level=os.environ.get("IMPRINT_LOG_LEVEL", "info").lower(),
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        server_header=False,
+    )
+    try:
+        Server(config).run()
+    except KeyboardInterrupt:  # uvicorn raises the signal again after a clean stop
+        return 128 + signal.SIGINT
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

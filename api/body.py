@@ -1,0 +1,62 @@
+"""JSON bodies, read strictly: UTF-8, no NaN, no lone surrogates, bounded depth. What is wrong is a 415 or a 422."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import orjson
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+
+from api.errors import Problem, invalid
+from ssl_core.spec.base import explain
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def media_type(request: Request) -> str:
+    """The body's media type in lower case, without parameters; empty if none is given."""
+    return str(request.headers.get("content-type", "")).partition(";")[0].strip().lower()
+
+
+def is_json(kind: str) -> bool:
+    """Whether a media type is JSON's or one of its relatives'."""
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
+async def json_object(request: Request) -> dict[str, Any]:
+    """The body as a JSON object. Raises Problem 415 or 422."""
+    kind = media_type(request)
+    if not is_json(kind):
+        said = f"not {encodable_kind(kind)}" if kind else "and the request names no Content-Type"
+        raise Problem("unsupported-media-type", f"The body must be JSON (Content-Type: application/json), {said}.")
+    return parse_object(await request.body())
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Bytes as a JSON object. Raises Problem 422."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise invalid([("", f"the body is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}")]) from None
+    if not isinstance(value, dict):
+        raise invalid([("", f"the body must be a JSON object, not {_kind(value)}")])
+    return value
+
+
+def encodable_kind(kind: str) -> str:
+    """A media type as it may be shown."""
+    return repr(kind[:100])
+
+
+def validated(model: type[Model], value: dict[str, Any]) -> Model:
+    """The object as a model. Raises Problem 422 with a pointer for everything that is wrong."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise invalid([explain(each) for each in error.errors(include_url=False)]) from None
+
+
+def _kind(value: object) -> str:
+    names = {list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")

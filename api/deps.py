@@ -1,0 +1,89 @@
+"""What routes are given: the parts of the process, made once in `main.create_app`, and checked parameters."""
+
+from __future__ import annotations
+
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Depends, Query, Request
+from fastapi import Path as PathParameter
+from jobs.repository import EncoderRecord, Repository
+from jobs.settings import Settings
+
+from api.batcher import Batcher
+from api.embedders import Embedders
+from api.errors import Problem
+from api.telemetry import Telemetry
+
+_ULID = r"[0-9A-HJKMNP-TV-Z]{26}"
+
+
+@dataclass
+class Services:
+    """Everything that lives as long as the process."""
+
+    settings: Settings
+    repository: Repository
+    embedders: Embedders
+    batcher: Batcher
+    decoders: ThreadPoolExecutor
+    telemetry: Telemetry
+    draining: threading.Event = field(default_factory=threading.Event)
+    submitting: set[str] = field(default_factory=set)  # idempotency keys whose first request is not answered yet
+    lock: threading.Lock = field(default_factory=threading.Lock)  # of `submitting`
+
+    def encoder_folder(self, record: EncoderRecord) -> Path:
+        """Where the published files of an encoder lie."""
+        return Path(record.folder)
+
+
+def services(request: Request) -> Services:
+    found = request.app.state.services
+    assert isinstance(found, Services)
+    return found
+
+
+def repository(request: Request) -> Repository:
+    return services(request).repository
+
+
+ServicesDep = Annotated[Services, Depends(services)]
+Repo = Annotated[Repository, Depends(repository)]
+Limit = Annotated[int, Query(ge=1, le=100, description="Entries on a page.")]
+LongLimit = Annotated[int, Query(ge=1, le=1000, description="Entries on a page.")]
+
+
+def known_id(prefix: str, given: str) -> str:
+    """The id, if it has the form of one. Raises 404 otherwise: there can be nothing of that name."""
+    if not re.fullmatch(f"{prefix}_{_ULID}", given):
+        what = {"job": "job", "enc": "encoder", "ds": "dataset"}[prefix]
+        raise Problem("not-found", f"There is no {what} {given[:100]!r}; ids look like {prefix}_01JZ8X3M6Q4T9V2B7C5D8E1F0G.")
+    return given
+
+
+def _job_id(job_id: Annotated[str, PathParameter(description="The job's id, `job_…`.")]) -> str:
+    return known_id("job", job_id)
+
+
+def _encoder_id(encoder_id: Annotated[str, PathParameter(description="The encoder's id, `enc_…`.")]) -> str:
+    return known_id("enc", encoder_id)
+
+
+def _dataset_id(dataset_id: Annotated[str, PathParameter(description="The dataset's id, `ds_…`.")]) -> str:
+    return known_id("ds", dataset_id)
+
+
+JobId = Annotated[str, Depends(_job_id)]
+EncoderId = Annotated[str, Depends(_encoder_id)]
+DatasetId = Annotated[str, Depends(_dataset_id)]
+
+
+def cursor(prefix: str, after: str | None) -> str | None:
+    """The id after which a page begins. Raises 422 if it is not one."""
+    if after is not None and not re.fullmatch(f"{prefix}_{_ULID}", after):
+        raise Problem("validation", f"after = {after[:100]!r} is not an id of this list; send `last_id`.", parameter="after")
+    return after

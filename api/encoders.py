@@ -1,0 +1,122 @@
+"""/encoders and /aliases: what has been pretrained, its files, and the names users give it."""
+
+from __future__ import annotations
+
+import logging
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from fastapi import Path as PathParameter
+from jobs.repository import EncoderRecord
+from starlette.responses import StreamingResponse
+
+from api.body import json_object, validated
+from api.deps import EncoderId, Limit, Repo, ServicesDep, cursor
+from api.errors import Problem, invalid
+from api.jobs import ends
+from api.schemas import NAME_PATTERN, AliasBody, AliasPut, EncoderBody, EncoderDetail, ListOf
+from ssl_core.manifest import MANIFEST_FILE, MODEL_FILE, EncoderError, read_manifest
+
+log = logging.getLogger("api")
+router = APIRouter(tags=["encoders"])
+FILES = (MODEL_FILE, MANIFEST_FILE)
+CHUNK = 2**20
+_RESERVED = ("job_", "enc_", "ds_")
+
+
+@router.get("/encoders", response_model=ListOf[EncoderBody], summary="List encoders, newest first")
+def list_encoders(
+    repository: Repo,
+    limit: Limit = 20,
+    after: Annotated[str | None, Query(description="The `last_id` of the page before.")] = None,
+) -> ListOf[EncoderBody]:
+    """Every encoder that a job has published. The newest has the alias `latest`."""
+    page = repository.encoders(limit=limit, after=cursor("enc", after))
+    return ListOf(data=[encoder_body(each) for each in page.data], has_more=page.has_more, **ends(page.data))
+
+
+@router.get("/encoders/{encoder_id}", response_model=EncoderDetail, summary="Look at an encoder")
+def get_encoder(encoder_id: EncoderId, services: ServicesDep) -> EncoderDetail:
+    """With its manifest: the preprocessing it needs, the data it saw, its spec and versions."""
+    record = services.repository.encoder(encoder_id)
+    here = f"/encoders/{record.id}"
+    links = {"self": here, "download": f"{here}/download", "job": f"/jobs/{record.job_id}", "embed": "/embed"}
+    try:
+        manifest = read_manifest(services.encoder_folder(record)).model_dump(mode="json")
+    except EncoderError as error:
+        log.error("encoder %s: %s", record.id, error)
+        raise Problem("conflict", f"The manifest of {record.id} is damaged or gone; the service's log says how.") from None
+    return EncoderDetail(**encoder_body(record).model_dump(), manifest=manifest, links=links)
+
+
+@router.get("/encoders/{encoder_id}/download", response_class=StreamingResponse, summary="Download an encoder")
+def download(encoder_id: EncoderId, services: ServicesDep) -> StreamingResponse:
+    """A zip of `model.safetensors` and `manifest.json`, sent while it is read. `ssl_core.embedder` loads the unpacked folder."""
+    record = services.repository.encoder(encoder_id)
+    folder = services.encoder_folder(record)
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise Problem("conflict", f"The files of {record.id} are gone from the service's folder: {', '.join(missing)}.")
+    headers = {"Content-Disposition": f'attachment; filename="{record.id}.zip"'}
+    return StreamingResponse(zipped(folder), media_type="application/zip", headers=headers)
+
+
+@router.get("/aliases", response_model=ListOf[AliasBody], tags=["aliases"], summary="List aliases")
+def list_aliases(repository: Repo) -> ListOf[AliasBody]:
+    """Your own names. `latest` always is the newest encoder and is not listed."""
+    return ListOf(data=[AliasBody.model_validate(each, from_attributes=True) for each in repository.aliases()], has_more=False)
+
+
+@router.put("/aliases/{name}", response_model=AliasBody, tags=["aliases"], summary="Name an encoder")
+def put_alias(
+    name: Annotated[str, PathParameter(pattern=NAME_PATTERN, description="Letters, digits, dot, dash, underscore.")],
+    repository: Repo,
+    body: Annotated[dict[str, Any], Depends(json_object)],
+) -> AliasBody:
+    """From now on the name stands for this encoder; requests in flight finish with the one they began with."""
+    if name == "latest" or name.startswith(_RESERVED):
+        raise Problem("validation", f"{name!r} is reserved; choose a name of your own.", parameter="name")
+    given = validated(AliasPut, body).encoder
+    if not given.isprintable() or not given.strip():
+        raise invalid([("/encoder", "must be an encoder id, a job id or an alias")])
+    target = repository.resolve_encoder(given)
+    return AliasBody.model_validate(repository.set_alias(name, target.id), from_attributes=True)
+
+
+def encoder_body(record: EncoderRecord) -> EncoderBody:
+    """A record as the contract shows it."""
+    return EncoderBody.model_validate(record, from_attributes=True)
+
+
+class _Pipe:
+    """A file that can only be written to; what was written is taken out in pieces."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def write(self, data: Any) -> int:
+        self._parts.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def take(self) -> bytes:
+        data, self._parts = b"".join(self._parts), []
+        return data
+
+
+def zipped(folder: Path) -> Iterator[bytes]:
+    """The folder's FILES as a zip, a piece at a time. Stored, not compressed: weights do not shrink."""
+    pipe = _Pipe()
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as archive:  # type: ignore[call-overload]
+        for name in FILES:
+            about = zipfile.ZipInfo.from_file(folder / name, name)
+            with (folder / name).open("rb") as source, archive.open(about, "w", force_zip64=True) as member:
+                while piece := source.read(CHUNK):
+                    member.write(piece)
+                    yield pipe.take()
+    yield pipe.take()

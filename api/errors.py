@@ -1,0 +1,185 @@
+"""The one place where what went wrong becomes an HTTP answer: RFC 9457 problem+json.
+
+Every answer carries `type, title, status, detail, errors[{pointer, detail}], request_id`. `type` is a stable address on the
+docs page, to be compared by programs; `detail` says what was wrong, with the value, and what would be right.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic_core import ErrorDetails
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from jobs import errors as jobs_errors
+from ssl_core.spec.base import explain
+
+log = logging.getLogger("api")
+
+KINDS: dict[str, tuple[int, str]] = {  # name: (status, title)
+    "bad-request": (400, "The request could not be read"),
+    "unauthorized": (401, "An API key is needed"),
+    "forbidden": (403, "Not allowed"),
+    "not-found": (404, "Not found"),
+    "method-not-allowed": (405, "This address does not take this method"),
+    "not-acceptable": (406, "This form of answer is not offered"),
+    "conflict": (409, "Not possible in the present state"),
+    "too-large": (413, "The request is too large"),
+    "unsupported-media-type": (415, "This form of body is not understood"),
+    "validation": (422, "The request is not valid"),
+    "busy": (429, "Too much at once"),
+    "internal": (500, "Something went wrong here"),
+    "unavailable": (503, "Not available right now"),
+    "timeout": (504, "It took too long"),
+}
+_BY_STATUS = {status: name for name, (status, _) in KINDS.items()}
+
+Errors = Sequence[tuple[str, str]]  # (JSON pointer into the body, sentence)
+
+
+class Problem(Exception):
+    """An answer other than success, raised anywhere below a route."""
+
+    def __init__(
+        self,
+        kind: str,
+        detail: str,
+        errors: Errors = (),
+        *,
+        parameter: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+        self.errors = [*errors]
+        self.parameter = parameter
+        self.headers = dict(headers or {})
+
+    @property
+    def status(self) -> int:
+        return KINDS[self.kind][0]
+
+
+def invalid(errors: Errors) -> Problem:
+    """422 with every (pointer, sentence); the detail is the first of them, and how many more there are."""
+    first = "; ".join(f"{pointer or 'body'}: {detail}" for pointer, detail in errors[:1]) or "the request is not valid"
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return Problem("validation", first + more, errors)
+
+
+def encodable(text: str) -> str:
+    """The text without the lone surrogates that UTF-8 cannot carry, and without control characters that hide in terminals."""
+    clean = text.encode("utf-8", "replace").decode("utf-8")
+    return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in clean)
+
+
+def problem_body(request_id: str, problem: Problem) -> dict[str, Any]:
+    """The JSON of RFC 9457."""
+    status, title = KINDS[problem.kind]
+    errors: list[dict[str, str]] = [
+        {"pointer": encodable(pointer), "detail": encodable(detail)} for pointer, detail in problem.errors
+    ]
+    if problem.parameter is not None:
+        errors.append({"pointer": "", "parameter": encodable(problem.parameter), "detail": encodable(problem.detail)})
+    return {
+        "type": f"/docs#{problem.kind}",
+        "title": title,
+        "status": status,
+        "detail": encodable(problem.detail),
+        "errors": errors,
+        "request_id": request_id,
+    }
+
+
+def respond(request_id: str, problem: Problem) -> Response:
+    """The answer itself, with the request's id in header and body."""
+    return Response(
+        orjson.dumps(problem_body(request_id, problem)),
+        problem.status,
+        media_type="application/problem+json",
+        headers={"X-Request-Id": request_id, **problem.headers},
+    )
+
+
+def request_id(request: Request) -> str:
+    """The id that the middleware gave to this request."""
+    return str(getattr(request.state, "request_id", ""))
+
+
+def _from_validation(error: RequestValidationError) -> Problem:
+    """FastAPI's own findings: the first part of the place says whether it is the body, a parameter or the path."""
+    body: list[tuple[str, str]] = []
+    for each in error.errors():
+        where, *place = each["loc"]
+        pointer, detail = explain(cast(ErrorDetails, {**each, "loc": tuple(place)}))
+        if where == "body":
+            body.append((pointer, detail))
+        elif not body:
+            name = str(place[0]) if place else str(where)
+            return Problem("validation", f"{where} parameter {name!r}: {detail}", parameter=name)
+    return invalid(body)
+
+
+def _from_http(error: HTTPException) -> Problem:
+    """Starlette's own: unknown address, wrong method, unreadable form."""
+    kind = _BY_STATUS.get(error.status_code, "bad-request" if error.status_code < 500 else "internal")
+    detail = str(error.detail)
+    if error.status_code == 404:
+        detail = "There is nothing at this address; /docs lists every address."
+    if error.status_code == 405:
+        detail = f"Allowed here: {(error.headers or {}).get('Allow', '')}"
+    return Problem(kind, detail, headers=error.headers)
+
+
+def _from_jobs(error: jobs_errors.JobsError) -> Problem:
+    """The error tree of jobs/, most special first."""
+    for cls, kind in _JOBS_KINDS:
+        if isinstance(error, cls):
+            return Problem(kind, str(error))
+    return Problem("conflict", str(error))
+
+
+_JOBS_KINDS: list[tuple[type[jobs_errors.JobsError], str]] = []
+
+
+def install(app: FastAPI) -> None:
+    """Give the application its one error handler for each kind of exception."""
+
+    async def on_problem(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Problem)
+        return respond(request_id(request), error)
+
+    async def on_validation(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return respond(request_id(request), _from_validation(error))
+
+    async def on_http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return respond(request_id(request), _from_http(error))
+
+    async def on_jobs(request: Request, error: Exception) -> Response:
+        assert isinstance(error, jobs_errors.JobsError)
+        return respond(request_id(request), _from_jobs(error))
+
+    async def on_gone(request: Request, error: Exception) -> Response:
+        return respond(request_id(request), Problem("bad-request", "The connection ended before the body did."))
+
+    async def on_anything(request: Request, error: Exception) -> Response:
+        log.error("request %s to %s failed", request_id(request), request.url.path, exc_info=error)
+        detail = "The fault is ours, not the request's. The log of the service has it under this request's id."
+        return respond(request_id(request), Problem("internal", detail))
+
+    app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(RequestValidationError, on_validation)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(jobs_errors.JobsError, on_jobs)
+    app.add_exception_handler(ClientDisconnect, on_gone)
+    app.add_exception_handler(Exception, on_anything)

@@ -1,0 +1,95 @@
+"""An example for every body, shown by /docs and /openapi.json. Tests send the requests among them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_JOB = "job_01JZ8X3M6Q4T9V2B7C5D8E1F0G"
+_ENC = "enc_01JZ8X3M6Q4T9V2B7C5D8E1F0G"
+_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNoaGgAAAMEAYFL09IQAAAAAElFTkSuQmCC"
+
+JOB_CREATE: dict[str, dict[str, Any]] = {
+    "smallest": {"data": {"source": "digits"}},
+    "preset_with_overrides": {
+        "name": "first",
+        "preset": "moco_v2",
+        "data": {"source": "digits"},
+        "encoder": {"arch": "resnet18"},
+        "optim": {"name": "sgd", "lr": 0.06},
+        "trainer": {"max_epochs": 5, "batch_size": 128, "precision": "auto", "devices": "auto", "seed": 0},
+        "labels": {"team": "a"},
+    },
+    "method_of_your_own": {
+        "data": {"source": "digits", "held_out": 0.2},
+        "method": {"name": "byol", "loss_scale": 2.0},
+        "trainer": {"max_epochs": 5, "batch_size": 64},
+    },
+}
+
+JOB: dict[str, Any] = {
+    "id": _JOB,
+    "name": "first",
+    "kind": "pretrain",
+    "status": "running",
+    "attempt": 1,
+    "created_at": "2025-07-01T12:00:00Z",
+    "started_at": "2025-07-01T12:00:02Z",
+    "finished_at": None,
+    "progress": {
+        "epoch": 2,
+        "step": 24,
+        "steps_total": 55,
+        "fraction": 0.436,
+        "images_per_second": 812.5,
+        "eta_seconds": 4.9,
+    },
+    "metrics": {"train_loss": 3.41, "knn_top1": 91.7, "effective_rank": 38.2},
+    "health": {"verdict": "learning", "reasons": []},
+    "spec": {"data": {"source": "digits"}, "encoder": {"arch": "resnet18"}},
+    "encoder": None,
+    "error": None,
+    "labels": {"team": "a"},
+    "links": {"self": f"/jobs/{_JOB}", "metrics": f"/jobs/{_JOB}/metrics", "cancel": f"/jobs/{_JOB}/cancel"},
+}
+
+VALIDATED: dict[str, Any] = {
+    "valid": True,
+    "spec": {"data": {"source": "digits"}, "encoder": {"arch": "resnet18"}},
+    "recipe": "default",
+    "notes": ["trainer.max_epochs = 209: chosen for 1437 images on a CPU"],
+    "warnings": [],
+    "data": {"images": 1437, "held_out": 360, "classes": 10},
+    "estimate": {},
+}
+
+ENCODER: dict[str, Any] = {
+    "id": _ENC,
+    "job_id": _JOB,
+    "arch": "resnet18",
+    "dim": 512,
+    "method": "moco",
+    "created_at": "2025-07-01T12:00:09Z",
+    "metrics": {"knn_top1": 97.2, "effective_rank": 41.0},
+    "aliases": ["latest", "product-photos"],
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "size_bytes": 44730000,
+}
+
+ALIAS_PUT: dict[str, Any] = {"encoder": _ENC}
+DATASET_CREATE: dict[str, Any] = {"name": "holiday photos", "path": "photos"}
+EMBED: dict[str, Any] = {"encoder": "latest", "images": [f"data:image/png;base64,{_PIXEL}"], "encoding_format": "float"}
+EMBEDDED: dict[str, Any] = {
+    "object": "list",
+    "encoder": _ENC,
+    "dim": 4,
+    "data": [{"index": 0, "embedding": [0.12, -0.4, 0.88, 0.05]}],
+}
+READY: dict[str, Any] = {"status": "ok", "components": {"database": "ok", "broker": "ok", "disk": "ok"}}
+PROBLEM: dict[str, Any] = {
+    "type": "/docs#validation",
+    "title": "The request is not valid",
+    "status": 422,
+    "detail": "/preset: preset 'mocov2' is not known; did you mean 'moco_v2'?",
+    "errors": [{"pointer": "/preset", "detail": "preset 'mocov2' is not known; did you mean 'moco_v2'?"}],
+    "request_id": "req_5f2a9c01d4e7b368",
+}

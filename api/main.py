@@ -1,0 +1,111 @@
+"""The application: `uvicorn api.main:create_app --factory`, or `python -m api`. Importing it imports no torch."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from fastapi import FastAPI
+from jobs.database import connect, migrate
+from jobs.errors import JobsError
+from jobs.repository import Repository
+from jobs.settings import Settings, get_settings
+from starlette.responses import HTMLResponse, JSONResponse
+
+from api import datasets, embed, encoders, errors, health, job_parts, jobs, openapi, pages
+from api.batcher import Batcher
+from api.deps import Services
+from api.embedders import Embedders
+from api.middleware import Gate, Keys
+from api.telemetry import Telemetry
+
+log = logging.getLogger("api")
+ABOUT = "Point it at your unlabelled pictures, get an encoder, get its embeddings over HTTP."
+WARM_AFTER = 1.0  # seconds: importing torch takes the interpreter's attention, so the first probes are answered before
+
+
+def create_app(settings: Settings | None = None, *, warm: bool = True) -> FastAPI:
+    """The whole API. `warm`: import torch and load the newest encoder in the background, soon after the start."""
+    chosen = settings or get_settings()
+    telemetry = Telemetry()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        services = await _start(chosen, telemetry)
+        app.state.services = services
+        warming = asyncio.create_task(_warm(services), name="warm") if warm else None
+        try:
+            yield
+        finally:
+            services.draining.set()
+            if warming is not None:
+                warming.cancel()
+                await asyncio.gather(warming, return_exceptions=True)
+            await services.batcher.close()
+            services.embedders.close()
+            services.decoders.shutdown(wait=True, cancel_futures=True)
+
+    app = FastAPI(
+        title="Imprint", version=_version(), description=ABOUT, docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan
+    )
+    errors.install(app)
+    app.add_middleware(Gate, keys=Keys(chosen.api_keys), telemetry=telemetry)
+    for room in (jobs, job_parts, encoders, datasets, embed, health):
+        app.include_router(room.router)
+
+    @app.get("/", include_in_schema=False)
+    def home() -> HTMLResponse:
+        return HTMLResponse(pages.home(app.version), headers=pages.HEADERS)
+
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> HTMLResponse:
+        return HTMLResponse(pages.docs(openapi.document(app)), headers=pages.HEADERS)
+
+    @app.get("/openapi.json", include_in_schema=False)
+    def openapi_json() -> JSONResponse:
+        return JSONResponse(openapi.document(app))
+
+    def document() -> dict[str, Any]:
+        return openapi.document(app)
+
+    app.openapi = document  # type: ignore[method-assign]
+    return app
+
+
+async def _start(settings: Settings, telemetry: Telemetry) -> Services:
+    settings.home.mkdir(parents=True, exist_ok=True)
+    settings.data_root.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(migrate, settings.database_url)
+    return Services(
+        settings=settings,
+        repository=Repository(connect(settings.database_url)),
+        embedders=Embedders(telemetry),
+        batcher=Batcher(telemetry),
+        decoders=ThreadPoolExecutor(max(2, min(8, os.cpu_count() or 2)), thread_name_prefix="decode"),
+        telemetry=telemetry,
+    )
+
+
+async def _warm(services: Services) -> None:
+    """Make the first POST /embed quick. Whatever fails here will be told to the request that needs it."""
+    await asyncio.sleep(WARM_AFTER)
+    try:
+        await services.embedders.import_torch()
+        with contextlib.suppress(errors.Problem, JobsError):
+            await embed.load(services, "latest")
+    except Exception:
+        log.warning("warming up failed", exc_info=True)
+
+
+def _version() -> str:
+    try:
+        return version("imprint")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "0"

@@ -1,0 +1,93 @@
+"""The OpenAPI document: FastAPI's own, joined with the schema of TrainSpec and an example for every body.
+
+The routes read their bodies themselves (strict JSON, every problem at once), so what a body looks like is said here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from api import examples
+from api.pictures import MAX_IMAGES
+from api.planning import SECTIONS
+from api.schemas import AliasPut, DatasetCreate, EmbedOptions, EmbedRequest, JobCreate, ProblemBody
+from ssl_core.spec import TrainSpec
+
+_REF = "#/components/schemas/"
+_BODIES: dict[tuple[str, str], tuple[type[BaseModel], dict[str, Any]]] = {
+    ("post", "/jobs"): (JobCreate, examples.JOB_CREATE),
+    ("post", "/datasets"): (DatasetCreate, {"folder": examples.DATASET_CREATE}),
+    ("put", "/aliases/{name}"): (AliasPut, {"encoder": examples.ALIAS_PUT}),
+}
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """The whole document, made once and kept."""
+    if app.openapi_schema is None:
+        made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        schemas: dict[str, Any] = made.setdefault("components", {}).setdefault("schemas", {})
+        schemas.update(_models())
+        for name in ("JobBody", "Validated"):
+            schemas[name]["properties"]["spec"] = {"$ref": _REF + "TrainSpec", "description": "Complete, with every default."}
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        for (method, path), (model, shown) in _BODIES.items():
+            content = {"schema": {"$ref": _REF + model.__name__}, "examples": _examples(shown)}
+            made["paths"][path][method]["requestBody"] = {"required": True, "content": {"application/json": content}}
+        _embed(made["paths"]["/embed"]["post"])
+        for operations in made["paths"].values():
+            for operation in operations.values():
+                _problems(operation)
+        app.openapi_schema = made
+    return app.openapi_schema
+
+
+def _models() -> dict[str, Any]:
+    """Schemas of the bodies and of TrainSpec; the sections of JobCreate and the spec of a job are TrainSpec's own."""
+    models = (JobCreate, DatasetCreate, AliasPut, EmbedOptions, EmbedRequest, ProblemBody, TrainSpec)
+    _, found = models_json_schema([(model, "validation") for model in models], ref_template=_REF + "{model}")
+    schemas: dict[str, Any] = found["$defs"]
+    sections, body = schemas["TrainSpec"]["properties"], schemas["JobCreate"]["properties"]
+    for name in SECTIONS:
+        description = f"{body[name].get('description', '')} Every field is optional; what is given overrides the preset."
+        section = {key: value for key, value in sections[name].items() if key not in {"default", "description"}}
+        body[name] = {**section, "description": description}
+    return schemas
+
+
+def _embed(operation: dict[str, Any]) -> None:
+    image = {"type": "string", "format": "binary"}
+    form = {
+        "allOf": [{"$ref": _REF + "EmbedOptions"}],
+        "type": "object",
+        "required": ["images"],
+        "properties": {"images": {"type": "array", "items": image, "minItems": 1, "maxItems": MAX_IMAGES}},
+    }
+    operation["requestBody"] = {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": form,
+                "examples": {"files": {"summary": "curl -F encoder=latest -F images=@a.jpg -F images=@b.png", "value": {}}},
+            },
+            "application/json": {"schema": {"$ref": _REF + "EmbedRequest"}, "examples": _examples({"data_uri": examples.EMBED})},
+            "image/*": {"schema": image, "examples": {"raw": {"summary": "curl --data-binary @a.jpg '/embed?encoder=latest'"}}},
+        },
+    }
+    operation["responses"]["200"]["content"]["application/x-npy"] = {"schema": image}
+
+
+def _examples(shown: dict[str, Any]) -> dict[str, Any]:
+    return {name: {"summary": name.replace("_", " "), "value": value} for name, value in shown.items()}
+
+
+def _problems(operation: dict[str, Any]) -> None:
+    """One entry for everything that is not a success, instead of FastAPI's 422 in a form that is not ours."""
+    operation["responses"].pop("422", None)
+    content = {"application/problem+json": {"schema": {"$ref": _REF + "ProblemBody"}}}
+    operation["responses"]["default"] = {"description": "What was wrong, and what would be right.", "content": content}

@@ -1,0 +1,303 @@
+"""Bodies of requests and answers. What a job's sections may hold is `ssl_core.spec.TrainSpec`; `openapi.py` joins the two."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from api import examples
+from ssl_core.spec.base import Config
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"  # of an alias
+MAX_LABELS = 32
+
+JobStatusName = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
+Section = dict[str, Any]
+
+
+def _printable(text: str) -> str:
+    """No control characters: databases refuse NUL, terminals obey the others."""
+    if not text.isprintable():
+        raise PydanticCustomError("unprintable", "must hold printable characters only", {})
+    return text
+
+
+Text200 = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+LabelKey = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
+LabelValue = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
+Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=MAX_LABELS, description="Your own key/value pairs.")]
+
+
+class JobCreate(Config):
+    """A pretraining job. Fields override the preset; whatever is left out suits the data and the machine."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": list(examples.JOB_CREATE.values())})
+
+    name: Text200 | None = Field(None, description="For people; need not be unique.")
+    kind: Literal["pretrain"] = "pretrain"
+    preset: str | None = Field(None, max_length=200, description="A named recipe; the sections below override it.")
+    labels: Labels = Field(default_factory=dict)
+    data: Section | None = Field(None, description="Where the pictures come from. Required, unless the preset brings data.")
+    encoder: Section | None = Field(None, description="The network.")
+    method: Section | None = Field(None, description="What is learned from; `name` says which method's fields apply.")
+    augment: Section | None = Field(None, description="How two views of one image are drawn.")
+    optim: Section | None = Field(None, description="Optimiser and learning rate.")
+    trainer: Section | None = Field(None, description="How long, with what batch, on which devices.")
+    evaluate: Section | None = Field(None, description="What is measured on held-out images meanwhile.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _an_object(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise PydanticCustomError("not_an_object", 'must be a JSON object such as {{"data": {{"source": "digits"}}}}', {})
+        return value
+
+    def sections(self) -> dict[str, Section]:
+        """The parts of a TrainSpec that were given."""
+        names = ("data", "encoder", "method", "augment", "optim", "trainer", "evaluate")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+Item = TypeVar("Item")
+
+
+class Answer(BaseModel):
+    """What the service answers with: unknown keys of a record are left out."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
+
+
+class Progress(Answer):
+    """How far a job is."""
+
+    epoch: int | None = None
+    step: int | None = None
+    steps_total: int | None = None
+    fraction: float | None = Field(None, description="0 to 1.")
+    images_per_second: float | None = None
+    eta_seconds: float | None = None
+
+
+class Health(Answer):
+    """Whether the encoder is learning or collapsing, judged without labels."""
+
+    verdict: str = Field("unknown", description="learning, warning, collapsed or unknown.")
+    reasons: list[str] = Field(default_factory=list)
+
+
+class JobError(Answer):
+    """Why a job failed and what would help."""
+
+    code: str = "unknown"
+    message: str = ""
+    hint: str | None = None
+
+
+class JobBody(Answer):
+    """A job as it is now."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.JOB]})
+
+    id: str
+    name: str | None
+    kind: str
+    status: JobStatusName
+    attempt: int = Field(description="How many times a worker has taken the job up.")
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    progress: Progress | None
+    metrics: dict[str, float | None] = Field(description="The latest value of each; accuracies in percent.")
+    health: Health | None
+    spec: dict[str, Any] = Field(description="The complete TrainSpec, with every default filled in.")
+    encoder: str | None = Field(description="The encoder's id, once there is one.")
+    error: JobError | None
+    labels: dict[str, str]
+    links: dict[str, str]
+
+
+class ListOf(Answer, Generic[Item]):
+    """One page. The next one: the same request with `after` = `last_id`."""
+
+    object: Literal["list"] = "list"
+    data: list[Item]
+    first_id: str | None = None
+    last_id: str | None = None
+    has_more: bool
+
+
+class Validated(Answer):
+    """What POST /jobs would do; nothing was created."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.VALIDATED]})
+
+    valid: Literal[True] = True
+    spec: dict[str, Any] = Field(description="The complete TrainSpec, with every default filled in.")
+    recipe: str = Field(description="The preset under it, or the default that was chosen.")
+    notes: list[str] = Field(description="What was chosen for you, and why.")
+    warnings: list[str] = Field(description="What will work, but perhaps not as hoped.")
+    data: dict[str, Any] = Field(description="What was found: images, held_out, classes, typical_size, fingerprint.")
+    estimate: dict[str, Any] = Field(description="Memory, steps and the like, as far as they can be told beforehand.")
+
+
+class MetricPoint(Answer):
+    """One measured value."""
+
+    step: int
+    epoch: int | None
+    name: str
+    value: float | None
+    at: datetime
+
+
+class EventBody(Answer):
+    """Something that happened to a job. `id` is the cursor for `after` and Last-Event-ID."""
+
+    id: int
+    type: str
+    at: datetime
+    attempt: int | None = None
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class CheckpointBody(Answer):
+    """A file from which the job can be continued."""
+
+    file: str
+    attempt: int
+    step: int | None
+    size_bytes: int
+    written_at: datetime
+
+
+class EncoderBody(Answer):
+    """A pretrained encoder that POST /embed can use."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.ENCODER]})
+
+    id: str
+    job_id: str
+    arch: str
+    dim: int
+    method: str
+    created_at: datetime
+    metrics: dict[str, float | None]
+    aliases: list[str]
+    sha256: str
+    size_bytes: int
+
+
+class EncoderDetail(EncoderBody):
+    """With the manifest: preprocessing, data, versions and spec."""
+
+    manifest: dict[str, Any]
+    links: dict[str, str]
+
+
+class AliasPut(Config):
+    """Which encoder the name stands for from now on."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.ALIAS_PUT]})
+
+    encoder: str = Field(max_length=200, description="An encoder id, a job id, or another alias (its encoder now).")
+
+
+class AliasBody(Answer):
+    """A name for an encoder."""
+
+    name: str
+    encoder: str
+    updated_at: datetime | None = None
+
+
+class DatasetCreate(Config):
+    """A folder below the data root, under an id."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.DATASET_CREATE]})
+
+    name: Text200
+    path: str = Field(max_length=1000, description="Folder below the data root.")
+
+
+class DatasetBody(Answer):
+    """A registered folder."""
+
+    id: str
+    name: str
+    path: str
+    created_at: datetime
+    images: int | None = None
+    held_out: int | None = None
+    classes: int | None = None
+    fingerprint: str | None = None
+
+
+class EmbedOptions(Config):
+    """Everything of POST /embed but the images: JSON fields, form fields, or query parameters."""
+
+    encoder: str = Field("latest", max_length=200, description="Encoder id, job id, or alias; `latest` is the newest encoder.")
+    encoding_format: Literal["float", "base64"] = Field("float", description="base64: of the little-endian float32 values.")
+    normalize: bool = Field(False, description="Scale every embedding to length 1.")
+    on_error: Literal["fail", "null"] = Field(
+        "fail", description="A picture that cannot be read fails the request, or gets null and its own error."
+    )
+
+
+class EmbedRequest(EmbedOptions):
+    """The JSON form of POST /embed."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.EMBED]})
+
+    images: list[str] = Field(description="Base64 or data URIs (`data:image/png;base64,…`); 1 to 256.")
+
+
+class EmbedItem(Answer):
+    """One image's embedding, in the place the image had."""
+
+    index: int
+    embedding: list[float] | str | None
+    error: JobError | None = None
+
+
+class EmbedBody(Answer):
+    """Embeddings in the order of the images."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.EMBEDDED]})
+
+    object: Literal["list"] = "list"
+    encoder: str
+    dim: int
+    data: list[EmbedItem]
+
+
+class ProblemError(Answer):
+    """One thing that is wrong: where (a JSON pointer into the body, or a parameter), and what would be right."""
+
+    pointer: str
+    parameter: str | None = None
+    detail: str
+
+
+class ProblemBody(Answer):
+    """RFC 9457: every answer that is not a success."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.PROBLEM]})
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[ProblemError]
+    request_id: str
+
+
+class Ready(Answer):
+    """Names of the parts, and whether they answer."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.READY]})
+
+    status: Literal["ok", "degraded", "failed"]
+    components: dict[str, Literal["ok", "failed"]]

@@ -1,0 +1,78 @@
+"""The `imprint` command: what a person types. Talks to the service over HTTP only; `imprint up` starts it.
+
+Nothing heavy is imported here, so that `imprint --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from imprint.commands import encoders, jobs, options, up
+from imprint.errors import ImprintError, UsageError
+from imprint.version import version as installed
+
+app = typer.Typer(
+    name="imprint",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+EPILOG = """
+[bold]A first session[/bold], in two terminals:
+
+  imprint up --data ~/Pictures            [dim]start the service; Ctrl-C stops it[/dim]
+
+  imprint train digits --epochs 20        [dim]a bundled dataset, to see it work[/dim]
+
+  imprint train ~/Pictures/cats           [dim]your own, unlabelled; watch it learn[/dim]
+
+  imprint embed ~/Pictures/cats -o cats.npy
+
+`imprint COMMAND --help` has more examples.
+"""
+
+
+@app.callback(epilog=EPILOG)
+def root(server: options.Server = None, api_key: options.ApiKey = None) -> None:
+    """Point it at your unlabelled pictures, get an encoder, get its embeddings over HTTP."""
+    options.remember(server, api_key)
+
+
+START, TRAIN, USE = "Start", "Train", "Use"
+app.command(rich_help_panel=START, epilog=up.EPILOG)(up.up)
+app.command(rich_help_panel=TRAIN, epilog=jobs.TRAIN_EPILOG)(jobs.train)
+app.command("jobs", rich_help_panel=TRAIN, epilog=jobs.JOBS_EPILOG)(jobs.list_jobs)
+app.command(rich_help_panel=TRAIN)(jobs.watch)
+app.command(rich_help_panel=TRAIN)(jobs.cancel)
+app.command(rich_help_panel=TRAIN)(jobs.pause)
+app.command(rich_help_panel=TRAIN)(jobs.resume)
+app.command(rich_help_panel=TRAIN)(jobs.logs)
+app.command("encoders", rich_help_panel=USE)(encoders.list_encoders)
+app.command(rich_help_panel=USE, epilog=encoders.EMBED_EPILOG)(encoders.embed)
+
+
+@app.command(rich_help_panel=USE)
+def version() -> None:
+    """Print the version."""
+    print(installed())
+
+
+def main() -> None:
+    """The console script. Exit codes: 0 done, 1 it failed, 2 it was asked wrongly, 130 interrupted."""
+    try:
+        app()
+    except ImprintError as error:
+        options.report(error)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except BrokenPipeError:  # `imprint jobs | head`
+        sys.stderr.close()
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

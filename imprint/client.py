@@ -1,0 +1,270 @@
+"""The service from Python: submit a job, follow it, embed images. Speaks HTTP only.
+
+client = Client()
+job = client.submit(data={"source": "folder", "path": "photos"}, preset="byol")
+client.wait(job.id, on_update=lambda job: print(job.progress.epoch, job.metrics.get("train_loss")))
+vectors = client.embed(Path("photos").glob("*.jpg"), encoder=job.id)
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from imprint import images as image_files
+from imprint.errors import ConnectionFailed, JobFailed, ServiceError, Unavailable, UsageError
+from imprint.images import Image
+from imprint.records import Embedded, Encoder, Event, Job, Json, Metric, Validation
+from imprint.transport import Transport
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+DEFAULT_SERVER = "http://127.0.0.1:8000"
+BATCH = 64  # images in one request to /embed
+BATCH_BYTES = 16 * 2**20  # bytes of image files in one request
+OUTAGE = 60.0  # seconds of silence that following a job survives: long enough for a restart of the server
+
+
+class Client:
+    """A connection to one Imprint server. Safe to use from several threads; usable as a context manager."""
+
+    def __init__(self, base_url: str | None = None, api_key: str | None = None, *, timeout: float = 60.0) -> None:
+        """Defaults: IMPRINT_SERVER, then http://127.0.0.1:8000; IMPRINT_API_KEY. `timeout` in seconds, for one answer."""
+        base_url = base_url or os.environ.get("IMPRINT_SERVER") or DEFAULT_SERVER
+        self._transport = Transport(base_url, api_key or os.environ.get("IMPRINT_API_KEY") or None, timeout)
+
+    @property
+    def base_url(self) -> str:
+        return self._transport.base_url
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    # Jobs
+
+    def submit(self, *, idempotency_key: str | None = None, **spec: Any) -> Job:
+        """Queue a training job. `spec` holds the fields of POST /jobs; only `data` is required.
+
+        Sending is repeated when the connection breaks; the key makes sure that this creates one job only.
+        Raises Rejected, whose `problems` name each wrong field.
+        """
+        key = idempotency_key or str(uuid.uuid4())
+        answer = self._transport.request("POST", "/jobs", json=spec, headers={"Idempotency-Key": key}, repeatable=True)
+        return Job.parse(answer.json())
+
+    def validate(self, **spec: Any) -> Validation:
+        """Run every check of `submit`, create nothing. Raises Rejected as submit would."""
+        answer = self._transport.request("POST", "/jobs", params={"validate_only": "true"}, json=spec, repeatable=True)
+        return Validation.parse(answer.json())
+
+    def job(self, job_id: str) -> Job:
+        return Job.parse(self._get(f"/jobs/{_part(job_id)}"))
+
+    def jobs(
+        self,
+        *,
+        status: str | None = None,
+        method: str | None = None,
+        labels: dict[str, str] | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Job]:
+        """Jobs, newest first; pages are fetched as they are needed. `limit` bounds how many in all."""
+        params = {"status": status, "method": method, **{f"label.{key}": value for key, value in (labels or {}).items()}}
+        return (Job.parse(body) for body in self._pages("/jobs", params, limit))
+
+    def cancel(self, job_id: str) -> Job:
+        """Ask for an end. Takes effect within seconds; the last checkpoint stays. Raises Conflict if it has ended already."""
+        return self._control(job_id, "cancel")
+
+    def pause(self, job_id: str) -> Job:
+        """Ask for a checkpoint and a halt until `resume`."""
+        return self._control(job_id, "pause")
+
+    def resume(self, job_id: str) -> Job:
+        """Queue a paused, failed or cancelled job again; it goes on from its last checkpoint."""
+        return self._control(job_id, "resume")
+
+    def updates(self, job_id: str, *, every: float = 1.0) -> Iterator[Job]:
+        """The job's state every `every` seconds, until it is final. Survives a restart of the server of up to a minute."""
+        lost_since: float | None = None
+        while True:
+            try:
+                job = self.job(job_id)
+            except (ConnectionFailed, Unavailable):
+                lost_since = lost_since if lost_since is not None else time.monotonic()
+                if time.monotonic() - lost_since > OUTAGE:
+                    raise
+            else:
+                lost_since = None
+                yield job
+                if job.final:
+                    return
+            time.sleep(every)
+
+    def wait(
+        self,
+        job_id: str,
+        *,
+        on_update: Callable[[Job], None] | None = None,
+        timeout: float | None = None,
+        every: float = 1.0,
+        check: bool = True,
+    ) -> Job:
+        """Return the job once it has ended; `on_update` sees each state on the way.
+
+        Raises JobFailed when it ended as failed or cancelled (unless check=False), TimeoutError after `timeout` seconds.
+        A paused job has not ended: waiting goes on.
+        """
+        start = time.monotonic()
+        for job in self.updates(job_id, every=every):
+            if on_update is not None:
+                on_update(job)
+            if job.final:
+                break
+            if timeout is not None and time.monotonic() - start > timeout:
+                raise TimeoutError(f"job {job_id} is still {job.status} after {timeout:g} s")
+        if check and job.status != "succeeded":
+            raise JobFailed(job)
+        return job
+
+    def metrics(self, job_id: str, name: str | None = None, *, after_step: int | None = None) -> Iterator[Metric]:
+        """Measured values in order of their steps; all names, or one."""
+        path = f"/jobs/{_part(job_id)}/metrics"
+        return (Metric.parse(body) for body in self._pages(path, {"name": name, "after_step": after_step}, None))
+
+    def events(self, job_id: str, *, after: int | None = None) -> Iterator[Event]:
+        """What has happened to the job so far, oldest first."""
+        return (Event.parse(body) for body in self._pages(f"/jobs/{_part(job_id)}/events", {"after": after}, None))
+
+    def logs(self, job_id: str, *, tail: int | None = None) -> str:
+        """What the trainer wrote, all of it or the last `tail` lines."""
+        return self._transport.request("GET", f"/jobs/{_part(job_id)}/logs", params={"tail": tail}).text
+
+    # Encoders and embeddings
+
+    def encoders(self, *, limit: int | None = None) -> Iterator[Encoder]:
+        """Trained encoders, newest first."""
+        return (Encoder.parse(body) for body in self._pages("/encoders", {}, limit))
+
+    def encoder(self, encoder: str = "latest") -> Encoder:
+        """One encoder by its id, its job's id, an alias, or `latest`."""
+        return Encoder.parse(self._get(f"/encoders/{_part(encoder)}"))
+
+    def download(self, encoder: str, to: str | Path) -> Path:
+        """Save an encoder (weights and manifest, a zip file) as the file `to`."""
+        content = self._transport.request("GET", f"/encoders/{_part(encoder)}/download").content
+        path = Path(to)
+        path.write_bytes(content)
+        return path
+
+    def set_alias(self, name: str, encoder: str) -> None:
+        """Let `name` stand for an encoder; a name in use is moved."""
+        self._transport.request("PUT", f"/aliases/{_part(name)}", json={"encoder": encoder})
+
+    def embed(self, images: Iterable[Image], encoder: str = "latest", *, batch_size: int = BATCH) -> NDArray[np.float32]:
+        """Feature vectors, one row per image in the order given: (N, dim) float32.
+
+        `images`: paths, the bytes of image files, or PIL images. Raises Rejected, or UsageError, naming the first image that
+        cannot be read (`embed_each` reports it and goes on).
+        """
+        import io
+
+        import numpy as np
+
+        rows = []
+        for batch in image_files.batches(images, batch_size, BATCH_BYTES):
+            for _, content in batch:
+                if isinstance(content, UsageError):
+                    raise content
+            answer = self._embed(encoder, batch, accept="application/x-npy")
+            rows.append(np.load(io.BytesIO(answer.content), allow_pickle=False))
+        if not rows:
+            raise UsageError("no images to embed")
+        return np.concatenate(rows).astype(np.float32, copy=False)
+
+    def embed_each(self, images: Iterable[Image], encoder: str = "latest", *, batch_size: int = BATCH) -> Iterator[Embedded]:
+        """One answer per image, in order, as batches come back; a bad image is an answer with an `error`, not an exception."""
+        import numpy as np
+
+        for batch in image_files.batches(images, batch_size, BATCH_BYTES):
+            readable = [(name, content) for name, content in batch if isinstance(content, bytes)]
+            items: Iterator[Json] = iter(())
+            if readable:
+                fields = {"encoding_format": "base64", "on_error": "null"}
+                items = iter(self._embed(encoder, readable, accept="application/json", **fields).json()["data"])
+            for name, content in batch:
+                if isinstance(content, UsageError):
+                    yield Embedded(name, None, str(content))
+                    continue
+                item = next(items)
+                vector = item.get("embedding")
+                if isinstance(vector, str):
+                    yield Embedded(name, np.frombuffer(base64.b64decode(vector), dtype="<f4"))
+                else:
+                    yield Embedded(name, None, _reason(item.get("error")))
+
+    def ready(self) -> bool:
+        """Whether the server is up and has all it needs."""
+        try:
+            self._transport.request("GET", "/readyz", repeatable=False)
+        except (ConnectionFailed, ServiceError):
+            return False
+        return True
+
+    # Plumbing
+
+    def _get(self, path: str) -> Json:
+        body: Json = self._transport.request("GET", path).json()
+        return body
+
+    def _control(self, job_id: str, what: str) -> Job:
+        return Job.parse(self._transport.request("POST", f"/jobs/{_part(job_id)}/{what}").json())
+
+    def _pages(self, path: str, params: dict[str, Any], limit: int | None) -> Iterator[Json]:
+        """Items of a list, following `last_id` while `has_more`."""
+        left = limit if limit is not None else float("inf")
+        params = {**params}
+        while left > 0:
+            page = self._transport.request("GET", path, params={**params, "limit": int(min(left, 100))}).json()
+            for item in page["data"]:
+                yield item
+                left -= 1
+            if not page.get("has_more") or not page["data"]:
+                return
+            params["after"] = page["last_id"]
+
+    def _embed(self, encoder: str, batch: Iterable[tuple[str, Any]], *, accept: str, **fields: str) -> Any:
+        files = [("images", (Path(name).name, content)) for name, content in batch]
+        # Reading features changes nothing, so a broken connection may be tried again.
+        return self._transport.request(
+            "POST", "/embed", data={"encoder": encoder, **fields}, files=files, headers={"Accept": accept}, repeatable=True
+        )
+
+
+def _part(name: str) -> str:
+    """One segment of a path: an id with a slash must not reach another route."""
+    from urllib.parse import quote
+
+    if not name or name in (".", ".."):
+        raise UsageError(f"{name!r} is not an id")
+    return quote(name, safe="")
+
+
+def _reason(error: Any) -> str:
+    if isinstance(error, dict):
+        return str(error.get("detail") or error.get("message") or error)
+    return str(error or "no vector came back")

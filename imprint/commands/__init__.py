@@ -1,0 +1,1 @@
+"""The subcommands of `imprint`, a file for each kind."""

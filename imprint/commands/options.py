@@ -1,0 +1,85 @@
+"""What the subcommands share: the options that name a server, the consoles, and how an error looks."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imprint import running
+from imprint.errors import ImprintError, ServiceError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from imprint.client import Client
+
+Server = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="URL",
+        help="The server's address. Default: IMPRINT_SERVER, then the `imprint up` of this folder, then http://127.0.0.1:8000.",
+        show_default=False,
+    ),
+]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key", metavar="KEY", help="The key, if the server asks for one. Default: IMPRINT_API_KEY.", show_default=False
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead, for scripts.")]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, as in `imprint jobs`; `last` is the newest job.")]
+
+_before_the_command: dict[str, str | None] = {}
+
+
+def remember(server: str | None, api_key: str | None) -> None:
+    """Options given before the subcommand (`imprint --server … jobs`) count like those after it."""
+    _before_the_command.update(server=server, api_key=api_key)
+
+
+def connect(server: str | None) -> Client:
+    """A client for the server that is meant."""
+    from imprint.client import Client
+
+    chosen = server or _before_the_command.get("server") or os.environ.get("IMPRINT_SERVER")
+    if not chosen and (stack := running.find()):
+        chosen = stack.address
+    return Client(chosen, _before_the_command.get("api_key"))
+
+
+def stack_of(client: Client) -> running.Running | None:
+    """The `imprint up` on this machine that the client talks to, if it is one that we can see."""
+    stack = running.find()
+    return stack if stack and stack.address == client.base_url.replace("//localhost:", "//127.0.0.1:") else None
+
+
+def job_id(client: Client, name: str) -> str:
+    """The id of a job named on the command line."""
+    if name != "last":
+        return name
+    newest = next(iter(client.jobs(limit=1)), None)
+    if newest is None:
+        raise ImprintError("there are no jobs yet", "start one with: imprint train digits")
+    return newest.id
+
+
+def console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False)
+
+
+def report(error: ImprintError) -> None:
+    """An error for a person, on stderr: what was wrong, where, and what to do."""
+    from rich.text import Text
+
+    screen = console(stderr=True)
+    screen.print(Text.assemble(("Error: ", "bold red"), str(error)), soft_wrap=True)
+    if error.hint:
+        screen.print(Text.assemble(("Hint: ", "bold"), error.hint), soft_wrap=True)
+    if isinstance(error, ServiceError) and error.status >= 500 and error.request_id:
+        screen.print(Text(f"(request {error.request_id})", style="dim"))

@@ -1,0 +1,81 @@
+"""Images on their way to the service: paths, bytes or PIL images become named bytes. Decodes nothing itself."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from imprint.errors import UsageError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
+
+
+class PilImage(Protocol):
+    """What is used of a PIL image; PIL itself is never imported here."""
+
+    def save(self, fp: Any, format: str | None = None, **params: Any) -> None: ...
+
+
+Image = str | Path | bytes | bytearray | memoryview | PilImage
+
+
+def read(image: Image, index: int) -> tuple[str, bytes]:
+    """(name, encoded bytes). Raises UsageError for a path that cannot be read."""
+    if isinstance(image, str | Path):
+        try:
+            return str(image), Path(image).read_bytes()
+        except OSError as error:
+            raise UsageError(f"cannot read {str(image)!r}: {error.strerror or error}") from error
+    if isinstance(image, bytes | bytearray | memoryview):
+        return f"image-{index}", bytes(image)
+    if hasattr(image, "save"):
+        buffer = io.BytesIO()
+        image.save(buffer, format="PNG")  # lossless
+        return f"image-{index}.png", buffer.getvalue()
+    raise UsageError(f"image {index} is a {type(image).__name__}; give a path, the bytes of an image file, or a PIL image")
+
+
+def find(paths: Iterable[str | Path]) -> list[Path]:
+    """The files named, and every image file below the folders named, sorted, hidden ones left out.
+
+    A file named explicitly is taken whatever it is called. Raises UsageError when something does not exist or nothing is found.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            below = (each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES)
+            found += sorted(
+                each for each in below if each.is_file() and not any(p.startswith(".") for p in each.relative_to(path).parts)
+            )
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise UsageError(f"there is no file or folder {str(path)!r}")
+    if not found:
+        raise UsageError("no images found there", f"looked for {', '.join(sorted(SUFFIXES))}")
+    return found
+
+
+def batches(images: Iterable[Image], size: int, most_bytes: int) -> Iterator[list[tuple[str, bytes | UsageError]]]:
+    """Batches in order of (name, bytes, or why they could not be read): at most `size` images and `most_bytes` bytes each.
+
+    Only one batch is in memory at a time. A batch holds at least one image, however large.
+    """
+    batch: list[tuple[str, bytes | UsageError]] = []
+    total = 0
+    for index, image in enumerate(images):
+        content: bytes | UsageError
+        try:
+            name, content = read(image, index)
+        except UsageError as error:
+            name, content = str(image) if isinstance(image, str | Path) else f"image-{index}", error
+        length = len(content) if isinstance(content, bytes) else 0
+        if batch and (len(batch) >= size or total + length > most_bytes):
+            yield batch
+            batch, total = [], 0
+        batch.append((name, content))
+        total += length
+    if batch:
+        yield batch

@@ -1,0 +1,53 @@
+"""Lists for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.table import Table
+from rich.text import Text
+
+from imprint import words
+from imprint.progress import COLOURS
+from imprint.records import Encoder, Job
+
+
+# What may be cut short where a line is full. Ids are for copying and always whole.
+ELASTIC = frozenset({"name", "aliases", "arch"})
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in columns:
+        table.add_column(column, no_wrap=column not in ELASTIC, overflow="ellipsis")
+    return table
+
+
+def _elastic(text: str | None) -> Text:
+    # rich shrinks the columns that may wrap before it shrinks others; the cell itself then refuses to wrap.
+    return Text(text or "", no_wrap=True, overflow="ellipsis")
+
+
+def jobs(found: Iterable[Job]) -> Table:
+    table = _table("id", "name", "status", "method", "kNN", "age")
+    for job in found:
+        share = f" {100 * job.progress.fraction:.0f} %" if job.status == "running" and job.progress.fraction is not None else ""
+        status = Text(job.status + share, style=COLOURS.get(job.status, "cyan"))
+        accuracy = words.percent(job.metrics.get("knn_top1"))
+        table.add_row(job.id, _elastic(job.name), status, job.method or "", accuracy, words.ago(job.created_at))
+    return table
+
+
+def encoders(found: Iterable[Encoder]) -> Table:
+    table = _table("id", "aliases", "arch", "dim", "method", "kNN", "age")
+    for encoder in found:
+        table.add_row(
+            encoder.id,
+            _elastic(", ".join(encoder.aliases)),
+            _elastic(encoder.arch),
+            str(encoder.dim or ""),
+            encoder.method or "",
+            words.percent(encoder.metrics.get("knn_top1")),
+            words.ago(encoder.created_at),
+        )
+    return table

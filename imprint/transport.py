@@ -1,0 +1,118 @@
+"""One HTTP call to the service: retries where repeating is harmless, problems become exceptions. Knows no route."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from imprint.errors import BY_STATUS, ConnectionFailed, ImprintError, Problem, ServiceError
+from imprint.version import version
+
+PAUSES = (0.2, 0.5, 1.0)  # seconds before each repetition
+LONGEST_PAUSE = 10.0  # seconds; a server that asks for more is reported instead
+
+
+class Transport:
+    """A pooled connection to one server. Raises only ImprintErrors."""
+
+    def __init__(self, base_url: str, api_key: str | None, timeout: float) -> None:
+        headers = {"User-Agent": f"imprint/{version()}"}
+        if api_key:
+            headers["Authorization"] = f"Bearer {api_key}"
+        self.base_url = base_url.rstrip("/")
+        try:
+            self._http = httpx.Client(base_url=self.base_url, headers=headers, timeout=httpx.Timeout(timeout, connect=5.0))
+        except (httpx.InvalidURL, ValueError) as error:
+            raise ImprintError(f"{base_url!r} is not an address: {error}") from error
+
+    def close(self) -> None:
+        self._http.close()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        repeatable: bool | None = None,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+        data: Mapping[str, Any] | None = None,
+        files: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        """The answer, when it is a success.
+
+        `repeatable`: whether sending it twice does no harm (default: GET and PUT). A repeatable request is sent again when
+        the connection breaks or the server is busy (503); any request is when the connection was refused, since then it was
+        never sent.
+        """
+        if repeatable is None:
+            repeatable = method in ("GET", "PUT")
+        query = {name: value for name, value in (params or {}).items() if value is not None}
+        for pause in (*PAUSES, None):
+            try:
+                response = self._http.request(
+                    method, path, params=query, json=json, data=data, files=files, headers=headers and dict(headers)
+                )
+            except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+                raise ImprintError(f"{self.base_url!r} is not an address: {error}") from error
+            except (httpx.TransportError, httpx.DecodingError) as error:
+                refused = isinstance(error, httpx.ConnectError)
+                if pause is None or not (refused or (repeatable and not isinstance(error, httpx.TimeoutException))):
+                    raise self._unreachable(error) from error
+            else:
+                if response.is_success:
+                    return response
+                problem = read_problem(response)
+                wait = problem.retry_after or pause or 0.0
+                if pause is None or not (repeatable and response.status_code == 503) or wait > LONGEST_PAUSE:
+                    raise problem
+                pause = wait
+            time.sleep(pause)
+        raise AssertionError("unreachable: the last repetition returns or raises")
+
+    def _unreachable(self, error: Exception) -> ConnectionFailed:
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            return ConnectionFailed(
+                f"no Imprint server answers at {self.base_url}",
+                "start one with `imprint up`, or name another with --server or IMPRINT_SERVER",
+            )
+        if isinstance(error, httpx.TimeoutException):
+            return ConnectionFailed(f"{self.base_url} did not answer in time")
+        return ConnectionFailed(f"the connection to {self.base_url} broke: {str(error) or type(error).__name__}")
+
+
+def read_problem(response: httpx.Response) -> ServiceError:
+    """The exception for an error answer, whether it is problem+json or some proxy's page."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        body = {}
+    detail = body.get("detail") or body.get("title") or f"the server answered {response.status_code} {response.reason_phrase}"
+    errors = body.get("errors")
+    problems = [
+        Problem(str(each.get("pointer") or ""), str(each.get("detail") or ""))
+        for each in (errors if isinstance(errors, list) else [])
+        if isinstance(each, dict)
+    ]
+    try:
+        retry_after = float(response.headers["Retry-After"])
+    except (KeyError, ValueError):
+        retry_after = None
+    hint = str(body.get("hint") or "")
+    if response.status_code in (401, 403) and not hint:
+        hint = "give the server's key with --api-key or IMPRINT_API_KEY"
+    return BY_STATUS.get(response.status_code, ServiceError)(
+        str(detail),
+        status=response.status_code,
+        title=str(body.get("title") or ""),
+        problems=problems,
+        request_id=body.get("request_id") or response.headers.get("X-Request-ID"),
+        retry_after=retry_after,
+        hint=hint,
+    )

@@ -1,0 +1,86 @@
+"""How numbers, times and states are written for people. Plain text; knows no terminal."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from imprint.records import Job
+
+
+def clock(seconds: float | None) -> str:
+    """3725 -> '1:02:05', 42 -> '0:42', None -> '–'."""
+    if seconds is None or seconds != seconds or seconds < 0:
+        return "–"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f} %"
+
+
+def number(value: float | None) -> str:
+    """Four significant digits, without an exponent where that reads well."""
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
+
+
+def ago(moment: datetime | None) -> str:
+    """'5 s', '12 min', '3 h', '4 d' since then."""
+    if moment is None:
+        return "–"
+    seconds = max(0.0, (datetime.now(UTC) - moment).total_seconds())
+    for limit, unit, name in ((90, 1, "s"), (5400, 60, "min"), (172800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds / 86400:.0f} d"
+
+
+def size(count: int | None) -> str:
+    """Bytes for people."""
+    if count is None:
+        return "–"
+    value = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}"
+        value /= 1024
+    return f"{value:.1f} GiB"
+
+
+def duration(job: Job) -> float | None:
+    """Seconds from its start to its end, or until now."""
+    if job.started_at is None:
+        return None
+    return ((job.finished_at or datetime.now(UTC)) - job.started_at).total_seconds()
+
+
+def stage(job: Job) -> str:
+    """One word: the phase of a running job, else its status."""
+    return (job.phase or "starting") if job.status == "running" else job.status
+
+
+def epoch(job: Job) -> str | None:
+    """'epoch 3/20', counting the epoch in progress from 1."""
+    if job.progress.epoch is None:
+        return None
+    total = job.epochs
+    done = job.progress.epoch if job.status == "succeeded" else job.progress.epoch + 1
+    return f"epoch {min(done, total)}/{total}" if total else f"epoch {done}"
+
+
+def facts(job: Job, speed_unit: str = "images/s") -> list[str]:
+    """What is known about a run in progress, most interesting first."""
+    progress, metrics = job.progress, job.metrics
+    known: list[str] = []
+    if "train_loss" in metrics:
+        known.append(f"loss {number(metrics['train_loss'])}")
+    if job.status == "running" and progress.images_per_second:
+        known.append(f"{progress.images_per_second:.0f} {speed_unit}")
+    if job.status == "running" and progress.eta_seconds is not None:
+        known.append(f"ETA {clock(progress.eta_seconds)}")
+    if "knn_top1" in metrics:
+        known.append(f"kNN {percent(metrics['knn_top1'])}")
+    return known

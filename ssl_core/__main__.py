@@ -1,0 +1,134 @@
+"""python -m ssl_core SPEC.json --out DIR: the whole of training, without any service.
+
+Exit status: 0 the encoder is exported; 2 usage; 3 stopped on request, a checkpoint is written; 4 would fail again the same
+way (the error event says why); anything else is a crash, and a new attempt with --resume goes on from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+from ssl_core.events import Events, print_event
+from ssl_core.presets import complete
+from ssl_core.spec import TrainSpec, ValidationError, explain_all
+
+FINISHED, USAGE, STOPPED, HOPELESS = 0, 2, 3, 4
+_PR_SET_PDEATHSIG = 1
+
+
+class _StopFlag:
+    """Set by SIGTERM (and Ctrl-C); training looks at it between steps."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+
+    def install(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.is_set = True
+
+    def __call__(self) -> bool:
+        return self.is_set
+
+
+def _die_with_parent() -> None:
+    """No trainer without a supervisor: by the kernel's word, and by the end of the pipe on stdin, whichever comes first."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    def watch() -> None:
+        while os.read(0, 1024):
+            pass
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="parent-pipe", daemon=True).start()
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m ssl_core", description="Pretrain an encoder on images, without a service.")
+    parser.add_argument("spec", type=Path, help='JSON, e.g. {"data": {"source": "digits"}}; what is left open gets a default')
+    parser.add_argument("--out", type=Path, required=True, help="folder for events.jsonl, checkpoints/ and encoder/")
+    parser.add_argument("--data-root", type=Path, default=Path(os.environ.get("IMPRINT_DATA_ROOT", ".")), help="default: here")
+    parser.add_argument("--preset", help="a recipe to start from")
+    parser.add_argument("--resume", type=Path, action="append", default=[], help="folder of an earlier attempt, newest first")
+    parser.add_argument("--parent-pipe", action="store_true", help="end when stdin ends: the supervisor holds the other end")
+    return parser.parse_args()
+
+
+def _read_spec(path: Path, preset: str | None, data_root: Path) -> TrainSpec:
+    sections = json.loads(path.read_text(encoding="utf-8"))
+    if preset is None and {"data", "method", "encoder", "augment", "optim", "trainer", "evaluate"} <= set(sections):
+        return TrainSpec.model_validate(sections)
+    from ssl_core.data.sources import describe
+
+    first = complete(sections, preset).spec
+    return complete(sections, preset, describe(first.data, data_root)).spec
+
+
+def main() -> int:
+    """Train as the command line says; returns the exit status."""
+    arguments = _arguments()
+    if arguments.parent_pipe:
+        _die_with_parent()
+    stop = _StopFlag()
+    stop.install()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    leads = os.environ.get("LOCAL_RANK", "0") == "0"
+    events = Events(arguments.out / "events.jsonl" if leads else None, print_event if leads else None)
+    try:
+        return _run(arguments, stop, events)
+    finally:
+        events.close()
+
+
+def _run(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> int:
+    def hopeless(code: str, message: str, hint: str = "") -> int:
+        events.emit("error", code=code, message=message, hint=hint)
+        return HOPELESS
+
+    from ssl_core.data.sources import DataError
+
+    try:
+        spec = _read_spec(arguments.spec, arguments.preset, arguments.data_root)
+    except DataError as error:
+        return hopeless("data_error", str(error), error.hint)
+    except ValidationError as error:
+        problems = "; ".join(f"{pointer}: {text}" for pointer, text in explain_all(error))
+        return hopeless("invalid_spec", problems, "docs/methods.md lists every field")
+    except ValueError as error:
+        return hopeless("invalid_spec", f"{arguments.spec}: {error}")
+
+    import torch
+
+    from ssl_core.loop import Diverged, Stopped
+    from ssl_core.train import train
+
+    try:
+        train(spec, arguments.out, data_root=arguments.data_root, events=events, resume=arguments.resume, asked_to_stop=stop)
+    except Stopped as stopped:
+        events.emit("stopped", step=stopped.step)
+        return STOPPED
+    except DataError as error:
+        return hopeless("data_error", str(error), error.hint)
+    except Diverged as error:
+        return hopeless("diverged", str(error), "lower optim.lr, lengthen optim.warmup_epochs, or set trainer.gradient_clip")
+    except torch.OutOfMemoryError as error:
+        return hopeless("out_of_memory", str(error).splitlines()[0], "lower trainer.batch_size or data.size")
+    except ValueError as error:
+        return hopeless("invalid_spec", str(error))
+    events.emit("finished")
+    return FINISHED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

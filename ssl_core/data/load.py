@@ -1,0 +1,228 @@
+"""From a data config to stores of images: what to train on, and two labelled sides for evaluation.
+
+load_data(data, data_root) -> Data(train, bank, queries, …)
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssl_core.data.defaults import resolve_data, stored_size
+from ssl_core.data.errors import DataError
+from ssl_core.data.machine import memory_bytes
+from ssl_core.data.sources import (
+    CIFAR10_FOLDER,
+    STL10_BYTES,
+    STL10_FOLDER,
+    describe,
+    digits_held_out,
+    folder_below,
+    index_folder,
+)
+from ssl_core.data.store import ArrayStore, FileStore, ImageStore, InMemoryStore, Progress, Unreadable, choose, decode_all
+from ssl_core.spec import Cifar10Data, DataConfig, DigitsData, FolderData, ImageNetData, Stl10Data
+
+LISTED = 20  # unreadable files that are named; all of them are counted
+MEMORY_SHARE = 0.25  # in_memory="auto" stays below this share of the memory
+
+
+@dataclass(frozen=True)
+class Data:
+    """Images ready for training and evaluation. `bank` and `queries` hold labelled images where there are labels."""
+
+    train: ImageStore
+    bank: InMemoryStore | None  # a subset of train: what is known to a nearest-neighbour classifier
+    queries: InMemoryStore | None  # held out
+    unreadable: Unreadable  # the first LISTED
+    unreadable_count: int  # of the files decoded so far; a streamed store finds more as it goes
+    fingerprint: str
+    classes: tuple[str, ...] | None
+    held_out: int  # all of them, of which `queries` are a part
+
+
+def load_data(
+    data: DataConfig,
+    data_root: Path,
+    size: int | None = None,
+    progress: Progress | None = None,
+    *,
+    max_eval_images: int = 5000,
+    seed: int = 0,
+    max_unreadable: float = 1.0,
+) -> Data:
+    """Read a source. `size` overrides data.size; what is still open is filled in as `resolve_data` does.
+
+    `bank` and `queries` are at most `max_eval_images` each, chosen by `seed`, cut to the size the network sees.
+    `progress(done, total)` counts training images. Raises DataError if the share of unreadable files is above
+    `max_unreadable`, or if none can be read.
+    """
+    facts = describe(data, data_root)
+    data = resolve_data(data.changed(size=size) if size else data, facts)
+    assert data.size is not None
+    stored = stored_size(data)
+    if isinstance(data, FolderData | ImageNetData):
+        return _folder(data, data_root, stored, progress, max_eval_images, seed, max_unreadable)
+    if isinstance(data, DigitsData):
+        train, held = _digits(data, stored)
+    elif isinstance(data, Cifar10Data):
+        train, held = _cifar10(data, data_root, stored)
+    else:
+        assert isinstance(data, Stl10Data)
+        train, held = _stl10(data, data_root, stored)
+    if progress is not None:
+        progress(len(train), len(train))
+    bank, queries = (choose(side, max_eval_images, data.size, seed) for side in (train, held))
+    fingerprint = facts.fingerprint or describe(data, data_root).fingerprint  # "" before a download
+    return Data(train, bank, queries, [], 0, fingerprint, facts.classes, len(held))
+
+
+def fits_in_memory(in_memory: str, images: int, stored: int) -> bool:
+    """Whether so many squares of `stored` px are kept decoded: always, never, or below a quarter of the memory."""
+    return in_memory == "always" or (in_memory == "auto" and store_bytes(images, stored) < MEMORY_SHARE * memory_bytes())
+
+
+def store_bytes(images: int, stored: int) -> int:
+    """Memory of decoded images, in bytes."""
+    return images * 3 * stored * stored
+
+
+def _folder(
+    data: FolderData | ImageNetData,
+    data_root: Path,
+    stored: int,
+    progress: Progress | None,
+    max_eval_images: int,
+    seed: int,
+    max_unreadable: float,
+) -> Data:
+    assert data.size is not None
+    index, fingerprint = index_folder(data, data_root)
+    labels, held_labels = _labels(index.train_labels), _labels(index.held_out_labels)
+    unreadable: Unreadable = []
+    train: ImageStore
+    if fits_in_memory(data.in_memory, len(index.train), stored):
+        train, unreadable = decode_all(index.root, index.train, stored, labels, progress=progress)
+        _readable_enough(len(unreadable), len(index.train), unreadable, data.path, max_unreadable)
+    else:
+        train = FileStore(index.root, index.train, stored, labels)
+    bank = choose(train, max_eval_images, data.size, seed)
+    queried = FileStore(index.root, index.held_out, stored, held_labels)
+    queries = choose(queried, max_eval_images, data.size, seed)
+    for store in (train, queried):
+        if isinstance(store, FileStore):
+            unreadable += [(store.paths[number], reason) for number, reason in sorted(store.unreadable.items())]
+    if isinstance(train, FileStore):
+        sampled = min(max_eval_images, len(train))
+        _readable_enough(len(train.unreadable), sampled, unreadable, data.path, max_unreadable)
+    return Data(train, bank, queries, unreadable[:LISTED], len(unreadable), fingerprint, index.classes, len(index.held_out))
+
+
+def _readable_enough(bad: int, of: int, unreadable: Unreadable, path: str, max_unreadable: float) -> None:
+    if bad and (bad == of or bad > max_unreadable * of):
+        where, reason = unreadable[0]
+        raise DataError("/data/path", f"{bad:,} of {of:,} images in {path!r} are unreadable.", f"The first, {where}: {reason}.")
+
+
+def _digits(data: DigitsData, stored: int) -> tuple[ImageStore, ImageStore]:
+    """Which are held out depends on a hash of their number: scikit-learn's order is by writer."""
+    from sklearn.datasets import load_digits
+
+    loaded = load_digits()
+    values = np.rint(loaded.images * (255 / 16)).astype(np.uint8)  # 0 to 16, 8×8
+    images = ArrayStore(np.repeat(values[:, None], 3, axis=1), stored).batch(torch.arange(len(values)))
+    labels = torch.from_numpy(loaded.target.astype(np.int64))
+    order = sorted(range(len(values)), key=lambda number: blake2b(f"digits/{number}".encode(), digest_size=8).digest())
+    held = digits_held_out(data.held_out)
+    parts = [torch.tensor(sorted(part)) for part in (order[held:], order[:held])]
+    return InMemoryStore(images[parts[0]], labels[parts[0]]), InMemoryStore(images[parts[1]], labels[parts[1]])
+
+
+def _cifar10(data: Cifar10Data, data_root: Path, stored: int) -> tuple[ImageStore, ImageStore]:
+    from torchvision.datasets import CIFAR10  # verifies the MD5 of each file before it unpickles it
+
+    folder = folder_below(data_root, data.path)
+    download = data.download and not (folder / CIFAR10_FOLDER).is_dir()
+    stores = []
+    for train in (True, False):
+        part = _torchvision(partial(CIFAR10, str(folder), train=train, download=download), data.path, download)
+        array = np.ascontiguousarray(part.data.transpose(0, 3, 1, 2))
+        images = ArrayStore(array, stored).batch(torch.arange(len(array)))
+        stores.append(InMemoryStore(images, torch.tensor(part.targets, dtype=torch.int64)))
+    return stores[0], stores[1]
+
+
+def _stl10(data: Stl10Data, data_root: Path, stored: int) -> tuple[ImageStore, ImageStore]:
+    """Mapped from its files: raw uint8 (N, 3, columns, rows), labels 1 to 10. Only train/ has labels to train a classifier."""
+    place = folder_below(data_root, data.path) / STL10_FOLDER
+    if data.download and not place.is_dir():
+        from torchvision.datasets import STL10
+
+        _torchvision(partial(STL10, str(place.parent), split="train+unlabeled", download=True), data.path, True)
+
+    def mapped(name: str) -> np.memmap[Any, np.dtype[np.uint8]]:
+        return np.memmap(place / name, np.uint8, "r", shape=((place / name).stat().st_size // STL10_BYTES, 3, 96, 96))
+
+    def labelled(name: str) -> Tensor:
+        return torch.from_numpy(np.fromfile(place / name, np.uint8).astype(np.int64) - 1)
+
+    parts = [mapped("train_X.bin"), mapped("unlabeled_X.bin")]
+    labels = torch.cat([labelled("train_y.bin"), torch.full((len(parts[1]),), -1)])
+    held = ArrayStore(mapped("test_X.bin"), stored, labelled("test_y.bin"), transposed=True)
+    count = len(labels)
+    if not fits_in_memory(data.in_memory, count, stored):
+        return _Joined([ArrayStore(part, stored, transposed=True) for part in parts], labels), held
+    images = torch.empty((count, 3, stored, stored), dtype=torch.uint8)
+    at = 0
+    for part in parts:
+        for start in range(0, len(part), 1024):  # in pieces: the whole would need the memory twice
+            piece = ArrayStore(part, stored, transposed=True).batch(torch.arange(start, min(start + 1024, len(part))))
+            images[at : at + len(piece)] = piece
+            at += len(piece)
+    return InMemoryStore(images, labels), held
+
+
+class _Joined:
+    """Two stores, one after the other."""
+
+    def __init__(self, stores: list[ArrayStore], labels: Tensor) -> None:
+        self.stores = stores
+        self.labels: Tensor | None = labels
+
+    @property
+    def size(self) -> int:
+        return self.stores[0].size
+
+    def __len__(self) -> int:
+        return sum(len(store) for store in self.stores)
+
+    def batch(self, indices: Tensor) -> Tensor:
+        images = torch.empty((len(indices), 3, self.size, self.size), dtype=torch.uint8)
+        first = 0
+        for store in self.stores:
+            mine = (indices >= first) & (indices < first + len(store))
+            images[mine] = store.batch(indices[mine] - first)
+            first += len(store)
+        return images
+
+
+def _torchvision(read: Callable[[], Any], path: str, download: bool) -> Any:
+    try:
+        return read()
+    except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong checksum is a RuntimeError
+        what = "cannot be downloaded" if download else "cannot be read"
+        hint = "Without a connection, fetch the archive elsewhere and unpack it there." if download else "Unpack it once more."
+        raise DataError("/data/path", f"the dataset in {path!r} {what}: {str(error).splitlines()[0]}.", hint) from error
+
+
+def _labels(numbers: array[int] | None) -> Tensor | None:
+    return None if numbers is None else torch.tensor(numbers, dtype=torch.int64)

@@ -1,0 +1,41 @@
+"""What this process may use of the machine, as a container limits it. Knows no torch."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+
+
+def cpus() -> int:
+    """The processors this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """The memory of the machine, or of the control group if that is less. 4 GiB where neither can be read."""
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        total = 4 * 2**30
+    for file in ("memory.max", "memory/memory.limit_in_bytes"):  # version 2, version 1
+        try:
+            total = min(total, int((cgroup / file).read_text()))
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+    return total
+
+
+def keep_freed_memory(kept: int = 2**30) -> bool:
+    """Let glibc keep up to `kept` freed bytes for the next tensor, instead of handing each back to the system.
+
+    Without it every temporary of a batch is paid for in page faults, 4 KiB at a time: measured, the augmentation alone
+    is twice as fast with it on a CPU. For a process that trains; others had better return their memory. Returns whether it
+    was done (not without glibc).
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    trim_threshold, mmap_threshold, largest_mmap_threshold = -1, -3, 32 * 2**20  # <malloc.h>; the last is glibc's limit
+    return bool(mallopt(trim_threshold, kept) and mallopt(mmap_threshold, largest_mmap_threshold))

@@ -1,0 +1,209 @@
+"""What happens between two optimiser steps: reports, evaluations, checkpoints, and stopping when asked.
+
+All of it runs before a step begins, when weights, moving average, queue, optimiser and counters agree with each other.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from ssl_core import checkpoints
+from ssl_core.evaluation import EvaluationData, evaluate
+from ssl_core.events import Events
+from ssl_core.health import judge
+from ssl_core.methods.base import Method
+from ssl_core.spec import TrainSpec
+from ssl_core.stream import Stream
+
+_PROGRESS_SECONDS = 1.0
+
+
+class Stopped(Exception):
+    """Stopped on request, after a checkpoint."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"stopped after step {step}")
+        self.step = step
+
+
+class Diverged(Exception):
+    """The loss is no longer a finite number."""
+
+
+class BetweenSteps(pl.Callback):
+    """The one callback of a run."""
+
+    def __init__(
+        self,
+        spec: TrainSpec,
+        events: Events,
+        out: Path,
+        stream: Stream,
+        data: EvaluationData,
+        asked_to_stop: Callable[[], bool],
+        resumed: bool,
+    ) -> None:
+        self.spec, self.events, self.out, self.stream, self.data = spec, events, out, stream, data
+        self.asked_to_stop = asked_to_stop
+        self._on_sigterm = signal.getsignal(signal.SIGTERM)
+        self.resumed = resumed
+        self.history: list[dict[str, float]] = []  # evaluations, oldest first; the first is that of random weights
+        self.latest: dict[str, float] = {}
+        self.best: float = -math.inf
+        self.steps_total = len(stream)
+        self.steps_per_epoch = len(stream.batches)
+        epochs = spec.trainer.max_epochs
+        every = spec.evaluate.every_epochs
+        self.evaluate_every = max(1, round(epochs / 10)) if every == "auto" else every
+        self._random: nn.Module | None = None
+        self._rng: torch.Tensor | None = None
+        self._first_step = 0
+        self._excluded = 0.0  # seconds of evaluation and checkpoints, which are not training speed
+        self._began = self._last_progress = self._last_checkpoint = time.monotonic()
+
+    # Lightning's hooks
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clocks; restore the random state of the checkpoint."""
+        assert isinstance(pl_module, Method)
+        self._first_step = trainer.global_step
+        if not self.resumed:
+            self._random = copy.deepcopy(pl_module.serving_encoder())
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._on_sigterm)  # Lightning's own handler would end the run without a checkpoint
+        if self._rng is not None:
+            torch.set_rng_state(self._rng)
+        self._began = self._last_progress = self._last_checkpoint = time.monotonic()
+        self.events.emit("phase", phase="training")
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+        """Between two steps."""
+        assert isinstance(pl_module, Method)
+        self._between(trainer, pl_module, trainer.global_step)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """After the last step."""
+        assert isinstance(pl_module, Method)
+        self._between(trainer, pl_module, trainer.global_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run goes on from, besides what Lightning keeps."""
+        return {"history": self.history, "latest": self.latest, "best": self.best, "rng": torch.get_rng_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """See state_dict."""
+        self.history, self.latest, self.best = list(state_dict["history"]), dict(state_dict["latest"]), state_dict["best"]
+        self._rng = state_dict["rng"]
+
+    # The work
+
+    def _between(self, trainer: pl.Trainer, method: Method, step: int) -> None:
+        if step > self._first_step:
+            finished = step == self.steps_total
+            if step % self.spec.trainer.log_every_steps == 0 or step == self._first_step + 1 or finished:
+                self._report(trainer, method, step)
+            if self._random is not None:  # after the first step, so that training starts at once
+                self._evaluate(trainer, self._random, 0)
+                self._random = None
+            if step % self.steps_per_epoch == 0 and self._evaluates_after(step // self.steps_per_epoch):
+                self._evaluate(trainer, method.serving_encoder(), step)
+            if finished or time.monotonic() - self._last_progress >= _PROGRESS_SECONDS or step == self._first_step + 1:
+                self._progress(trainer, step)
+        stop, due = self._agree(trainer, self.asked_to_stop(), self._checkpoint_due(step))
+        if stop or due:
+            self._checkpoint(trainer, step)
+        if stop and step < self.steps_total:
+            raise Stopped(step)
+
+    def _evaluates_after(self, epoch: int) -> bool:
+        return epoch % self.evaluate_every == 0 or epoch == self.spec.trainer.max_epochs
+
+    def _checkpoint_due(self, step: int) -> bool:
+        return step == self.steps_total or time.monotonic() - self._last_checkpoint >= self.spec.trainer.checkpoint_every_seconds
+
+    def _agree(self, trainer: pl.Trainer, stop: bool, due: bool) -> tuple[bool, bool]:
+        """Rank 0's clock and any rank's signal decide for all."""
+        if trainer.world_size == 1:
+            return stop, due
+        flags = torch.tensor([int(stop), int(due and trainer.is_global_zero)], device=trainer.strategy.root_device)
+        torch.distributed.all_reduce(flags, op=torch.distributed.ReduceOp.MAX)
+        return bool(flags[0]), bool(flags[1])
+
+    def _report(self, trainer: pl.Trainer, method: Method, step: int) -> None:
+        values = {name: float(value) for name, value in method.latest.items()}
+        if not math.isfinite(values.get("train_loss", 0.0)):
+            self.events.emit("metrics", epoch=self._epoch(step), step=step, values=values)
+            raise Diverged(f"train_loss is {values['train_loss']} at step {step}")
+        values["learning_rate"] = float(trainer.optimizers[0].param_groups[0]["lr"])
+        elapsed = time.monotonic() - self._began
+        values["data_wait_share"] = self.stream.waited / max(elapsed - self._excluded, 1e-9)
+        self._metrics(step, values)
+
+    def _metrics(self, step: int, values: dict[str, float]) -> None:
+        self.latest.update(values)
+        self.events.emit("metrics", epoch=self._epoch(step), step=step, values=values)
+
+    def _epoch(self, step: int) -> int:
+        """Epochs completed."""
+        return step // self.steps_per_epoch
+
+    def _progress(self, trainer: pl.Trainer, step: int) -> None:
+        now = time.monotonic()
+        elapsed = now - self._began
+        done = step - self._first_step
+        speed = done * self.spec.trainer.batch_size / max(elapsed - self._excluded, 1e-9)
+        self.events.emit(
+            "progress",
+            epoch=self._epoch(step),
+            step=step,
+            steps_total=self.steps_total,
+            fraction=step / self.steps_total,
+            images_per_second=round(speed, 1),
+            eta_seconds=round(elapsed / done * (self.steps_total - step), 1),
+        )
+        self._last_progress = now
+
+    def _evaluate(self, trainer: pl.Trainer, encoder: nn.Module, step: int) -> None:
+        began = time.monotonic()
+        if trainer.is_global_zero:
+            self.events.emit("phase", phase="evaluating")
+            figures = evaluate(encoder, self.data, self.spec.evaluate, trainer.strategy.root_device)
+            if figures:
+                self.history.append(figures)
+                self._metrics(step, figures)
+                health = judge(self.history)
+                self.events.emit("health", verdict=health.verdict, reasons=health.reasons)
+            self.events.emit("phase", phase="training")
+        trainer.strategy.barrier("evaluate")
+        self._excluded += time.monotonic() - began
+
+    def _checkpoint(self, trainer: pl.Trainer, step: int) -> None:
+        began = time.monotonic()
+        path = checkpoints.step_path(self.out / "checkpoints", step)
+        score = self._score()
+        trainer.save_checkpoint(path)
+        if trainer.is_global_zero:
+            if score >= self.best:
+                self.best = score
+                checkpoints.mark_best(path)
+            checkpoints.prune(path.parent)
+            self.events.emit("checkpoint", file=f"checkpoints/{path.name}", epoch=self._epoch(step), step=step)
+        self._last_checkpoint = time.monotonic()
+        self._excluded += self._last_checkpoint - began
+
+    def _score(self) -> float:
+        """What makes a checkpoint the best: kNN where there are labels, else the loss."""
+        if "knn_top1" in self.latest:
+            return self.latest["knn_top1"]
+        return -self.latest.get("train_loss", math.inf)

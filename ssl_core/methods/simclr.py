@@ -1,0 +1,79 @@
+"""SimCLR: tell the other view of the same image from the other images of the batch.
+
+One network makes queries and keys, and the gradient flows through both. NT-Xent uses all 2N - 2 views of the other images;
+`cross_view` only their second views, N - 1. EqCo's margin makes either count weigh as alpha would.
+
+Chen et al. 2020, arXiv:2002.05709; EqCo: Zhu et al. 2020, arXiv:2010.01929. Served: the online encoder.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ssl_core.methods.base import Method
+from ssl_core.parts.branches import Direction
+from ssl_core.parts.gather import gather_with_gradient, rank
+from ssl_core.parts.pair_loss import pair_loss
+from ssl_core.parts.precision import similarity_matrix
+from ssl_core.spec.methods import SimCLRConfig
+
+if TYPE_CHECKING:
+    from ssl_core.data.batch import Batch
+
+
+def cross_view_similarities(queries: Tensor, keys: Tensor, offset: int = 0) -> tuple[Tensor, Tensor]:
+    """Similarities (N, M) of queries (N, D) with the keys (M, D) of the other views; labels (N,).
+
+    Query i's positive is key offset + i: with the keys of all ranks, `offset` is the first of this rank's.
+    """
+    return similarity_matrix(queries, keys), torch.arange(len(queries), device=queries.device) + offset
+
+
+def two_view_similarities(
+    queries_a: Tensor, queries_b: Tensor, keys_a: Tensor, keys_b: Tensor, offset: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Similarities (2N, 2M - 1) of all queries (N, D each) with all keys (M, D each) but the query's own view; labels (2N,).
+
+    The columns are a's keys, then b's, without the one of the same image *and* view, which would be found at no effort.
+    NT-Xent is the cross-entropy of this at a temperature.
+    """
+    n, m = len(queries_a), len(keys_a)
+    similarities = similarity_matrix(torch.cat([queries_a, queries_b]), torch.cat([keys_a, keys_b]))  # (2N, 2M)
+    image = torch.arange(n, device=similarities.device) + offset
+    own = torch.cat([image, image + m]).unsqueeze(1)
+    columns = torch.arange(2 * m - 1, device=similarities.device).expand(2 * n, -1)
+    others = similarities.gather(1, columns + (columns >= own))  # from `own` on, each column moves one to the left
+    return others, torch.cat([image + m - 1, image])
+
+
+class SimCLR(Method):
+    """Loss: nt_xent, the mean over the 2N views; cross_view, the mean over N queries, summed over directions if `symmetric`."""
+
+    config: SimCLRConfig
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Contrast within the batch, of all ranks when distributed (with gradient to the rank that made a key)."""
+        paired = self.config.negatives == "nt_xent"
+        directions = self.branches.directions(*batch.views, symmetric=paired or self.config.symmetric)
+        contrasts = self._both_views(directions) if paired else [self._cross_view(each) for each in directions]
+        loss = torch.stack([self._loss(*contrast) for contrast in contrasts]).sum()
+        return self.report(loss, **self.watch_cosines(directions), **self.watch_contrast(*contrasts[0]))
+
+    def _both_views(self, directions: list[Direction]) -> list[tuple[Tensor, Tensor]]:
+        (out_a, keys_b), (out_b, keys_a) = directions
+        offset = rank() * len(keys_a)
+        keys_a, keys_b = gather_with_gradient(keys_a), gather_with_gradient(keys_b)
+        return [two_view_similarities(out_a.query, out_b.query, keys_a, keys_b, offset)]
+
+    def _cross_view(self, direction: Direction) -> tuple[Tensor, Tensor]:
+        out, keys = direction
+        return cross_view_similarities(out.query, gather_with_gradient(keys), rank() * len(keys))
+
+    def _loss(self, similarities: Tensor, labels: Tensor) -> Tensor:
+        """EqCo's count is 2N - 2 for NT-Xent; for cross_view N, the batch, as in the reference implementation."""
+        loss, columns = self.config.loss, similarities.shape[1]
+        negatives = columns - 1 if self.config.negatives == "nt_xent" else columns
+        return pair_loss(similarities, labels, loss.kind, loss.temperature, loss.eqco_alpha, negatives)

@@ -1,0 +1,150 @@
+"""train(spec, out, …): the only place where the parts are put together."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+
+from ssl_core import checkpoints
+from ssl_core.data.batches import TrainBatches, worker_count
+from ssl_core.data.load import Data, load_data
+from ssl_core.data.sources import describe, resolve_data
+from ssl_core.encoders import build_encoder
+from ssl_core.evaluation import EvaluationData
+from ssl_core.events import Events
+from ssl_core.export import export_encoder
+from ssl_core.hardware import choose_devices, choose_precision
+from ssl_core.loop import BetweenSteps, Stopped
+from ssl_core.methods import build_method
+from ssl_core.methods.base import Method
+from ssl_core.spec import TrainSpec
+from ssl_core.stream import Stream, ViewModule
+
+
+def train(
+    spec: TrainSpec,
+    out: Path,
+    *,
+    data_root: Path,
+    events: Events,
+    resume: Sequence[Path] = (),
+    asked_to_stop: Callable[[], bool] = lambda: False,
+) -> Path:
+    """Pretrain an encoder and export it; returns the folder with model.safetensors and manifest.json.
+
+    resume: folders of earlier attempts at the same spec; the newest checkpoint in them (or in `out`) that verifies is
+    continued, bit for bit on the CPU. asked_to_stop is polled between steps.
+    Raises DataError (nothing to read), Stopped (after a checkpoint), Diverged, ValueError (devices, image size).
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    _quiet()
+    spec = _resolved(spec, data_root)
+    data = _prepare(spec, data_root, events, asked_to_stop)
+
+    accelerator, devices = choose_devices(spec.trainer.devices)
+    pl.seed_everything(spec.trainer.seed, verbose=False)
+    assert spec.data.size and spec.data.mean and spec.data.std
+    encoder = build_encoder(spec.encoder.arch, spec.data.size, spec.encoder.stem)
+    method = build_method(encoder, encoder.dim, spec.method, spec.optim)
+    method = method.to(memory_format=torch.channels_last)
+
+    rank = int(os.environ.get("LOCAL_RANK", "0"))
+    batches = TrainBatches(
+        data.train,
+        spec.trainer.batch_size,
+        spec.trainer.seed,
+        rank=rank,
+        world_size=devices,
+        drop_last=spec.data.drop_last,
+        workers=worker_count(spec.data.workers, devices),
+    )
+    found = checkpoints.newest([*(folder / "checkpoints" for folder in (out, *resume))])
+    method.steps_per_epoch = len(batches)
+    stream = Stream(batches, spec.trainer.max_epochs, found.step if found else 0)
+    evaluation = EvaluationData(data.bank, data.queries, spec.data.size, spec.data.mean, spec.data.std)
+    between = BetweenSteps(spec, events, out, stream, evaluation, asked_to_stop, resumed=found is not None)
+    if found is not None:
+        events.emit("resumed", file=str(found.path.name), step=found.step)
+
+    if found is not None and found.step >= len(stream):  # only the export was missing
+        state = checkpoints.AtomicCheckpointIO().load_checkpoint(found.path)
+        method.load_state_dict(state["state_dict"])
+        between.load_state_dict(state["callbacks"][between.state_key])
+    else:
+        trainer = pl.Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            strategy="ddp" if devices > 1 else "auto",
+            precision=choose_precision(spec.trainer.precision),
+            max_epochs=1,  # one stream, see stream.py
+            gradient_clip_val=spec.trainer.gradient_clip,
+            callbacks=[between],
+            plugins=[checkpoints.AtomicCheckpointIO()],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            default_root_dir=out,
+        )
+        views = ViewModule(stream, spec.augment, spec.data.size, spec.data.mean, spec.data.std, spec.trainer.seed)
+        trainer.fit(method, datamodule=views, ckpt_path=found.path if found else None)
+    return _export(method, spec, data, between, out, events)
+
+
+def _resolved(spec: TrainSpec, data_root: Path) -> TrainSpec:
+    """Size and normalisation filled in, for specs that did not come through `presets.complete`."""
+    if spec.data.size and spec.data.mean and spec.data.std:
+        return spec
+    facts = describe(spec.data, data_root)
+    return spec.changed(data=resolve_data(spec.data, facts, has_gpu=torch.cuda.is_available()).model_dump())
+
+
+def _prepare(spec: TrainSpec, data_root: Path, events: Events, asked_to_stop: Callable[[], bool]) -> Data:
+    said = 0.0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal said
+        if asked_to_stop():
+            raise Stopped(0)
+        if done == total or time.monotonic() - said > 0.5:
+            said = time.monotonic()
+            events.emit("phase", phase="preparing", done=done, total=total)
+
+    events.emit("phase", phase="preparing")
+    data = load_data(spec.data, data_root, progress=progress, max_eval_images=spec.evaluate.max_images, seed=spec.trainer.seed)
+    events.emit(
+        "data",
+        images=len(data.train),
+        held_out=data.held_out,
+        unreadable=data.unreadable_count,
+        unreadable_examples=[list(each) for each in data.unreadable],
+        classes=len(data.classes) if data.classes else None,
+        fingerprint=data.fingerprint,
+    )
+    return data
+
+
+def _export(method: Method, spec: TrainSpec, data: Data, between: BetweenSteps, out: Path, events: Events) -> Path:
+    folder = out / "encoder"
+    if int(os.environ.get("LOCAL_RANK", "0")) != 0:
+        return folder
+    events.emit("phase", phase="exporting")
+    facts = {"source": spec.data.source, "images": len(data.train), "fingerprint": data.fingerprint}
+    folder = export_encoder(method.serving_encoder(), spec, facts, between.latest, out)
+    events.emit("encoder", folder=folder.name)
+    return folder
+
+
+def _quiet() -> None:
+    """Lightning's advice is for people who write loops; ours is in the events."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
