@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
-from jobs.repository import DatasetDraft, DatasetRecord
 from pydantic import ValidationError
 
 from api.body import json_object, validated
@@ -15,6 +14,7 @@ from api.deps import DatasetId, Limit, Repo, ServicesDep, cursor
 from api.errors import invalid
 from api.jobs import ends, first_of, idempotency_key
 from api.schemas import DatasetBody, DatasetCreate, ListOf
+from jobs.records import DatasetDraft, DatasetRecord
 from ssl_core.data.errors import DataError
 from ssl_core.data.sources import SourceFacts, describe
 from ssl_core.spec import FolderData
@@ -39,7 +39,8 @@ def create(
             response.headers["Idempotency-Replayed"] = "true"
         else:
             asked = validated(DatasetCreate, body)
-            draft = DatasetDraft(name=asked.name, path=asked.path, facts=_facts(asked.path, services), idempotency_key=key)
+            facts = _facts(asked.path, services)
+            draft = DatasetDraft(asked.name, asked.path, facts, idempotency_key=key, request_hash=digest)
             record = services.repository.create_dataset(draft)
     response.headers["Location"] = f"/datasets/{record.id}"
     return dataset_body(record)

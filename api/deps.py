@@ -11,13 +11,15 @@ from typing import Annotated
 
 from fastapi import Depends, Query, Request
 from fastapi import Path as PathParameter
-from jobs.repository import EncoderRecord, Repository
-from jobs.settings import Settings
 
 from api.batcher import Batcher
 from api.embedders import Embedders
 from api.errors import Problem
 from api.telemetry import Telemetry
+from jobs.artifacts import Artifacts
+from jobs.records import EncoderRecord
+from jobs.repository import Repository
+from jobs.settings import Settings
 
 _ULID = r"[0-9A-HJKMNP-TV-Z]{26}"
 
@@ -38,7 +40,12 @@ class Services:
 
     def encoder_folder(self, record: EncoderRecord) -> Path:
         """Where the published files of an encoder lie."""
-        return Path(record.folder)
+        return self.settings.home / record.folder
+
+    @property
+    def artifacts(self) -> Artifacts:
+        """Where the files of jobs lie."""
+        return Artifacts(self.settings.home)
 
 
 def services(request: Request) -> Services:

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 from fastapi import Path as PathParameter
-from jobs.repository import EncoderRecord
 from starlette.responses import StreamingResponse
 
 from api.body import json_object, validated
@@ -18,6 +17,7 @@ from api.deps import EncoderId, Limit, Repo, ServicesDep, cursor
 from api.errors import Problem, invalid
 from api.jobs import ends
 from api.schemas import NAME_PATTERN, AliasBody, AliasPut, EncoderBody, EncoderDetail, ListOf
+from jobs.records import EncoderRecord
 from ssl_core.manifest import MANIFEST_FILE, MODEL_FILE, EncoderError, read_manifest
 
 log = logging.getLogger("api")
@@ -33,7 +33,7 @@ def list_encoders(
     limit: Limit = 20,
     after: Annotated[str | None, Query(description="The `last_id` of the page before.")] = None,
 ) -> ListOf[EncoderBody]:
-    """Every encoder that a job has published. The newest has the alias `latest`."""
+    """Every encoder that a job has published. `latest`, wherever an encoder is named, is the one published last."""
     page = repository.encoders(limit=limit, after=cursor("enc", after))
     return ListOf(data=[encoder_body(each) for each in page.data], has_more=page.has_more, **ends(page.data))
 

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from jobs import errors as jobs_errors
+from jobs.errors import Conflict, Fenced, JobsError, KeyReused, NotFound, Unavailable
 from ssl_core.spec.base import explain
 
 log = logging.getLogger("api")
@@ -139,15 +139,20 @@ def _from_http(error: HTTPException) -> Problem:
     return Problem(kind, detail, headers=error.headers)
 
 
-def _from_jobs(error: jobs_errors.JobsError) -> Problem:
-    """The error tree of jobs/, most special first."""
-    for cls, kind in _JOBS_KINDS:
-        if isinstance(error, cls):
-            return Problem(kind, str(error))
-    return Problem("conflict", str(error))
+_JOBS_KINDS: dict[type[JobsError], str] = {
+    NotFound: "not-found",
+    Conflict: "conflict",
+    KeyReused: "validation",
+    Fenced: "conflict",
+}
 
 
-_JOBS_KINDS: list[tuple[type[jobs_errors.JobsError], str]] = []
+def _from_jobs(error: JobsError) -> Problem:
+    """The error tree of jobs/. Why the database is away is for the log, not for strangers."""
+    if isinstance(error, Unavailable):
+        log.error("%s", error)
+        return Problem("unavailable", "The database does not answer; try again in a moment.", headers={"Retry-After": "5"})
+    return Problem(_JOBS_KINDS.get(type(error), "conflict"), str(error))
 
 
 def install(app: FastAPI) -> None:
@@ -166,7 +171,7 @@ def install(app: FastAPI) -> None:
         return respond(request_id(request), _from_http(error))
 
     async def on_jobs(request: Request, error: Exception) -> Response:
-        assert isinstance(error, jobs_errors.JobsError)
+        assert isinstance(error, JobsError)
         return respond(request_id(request), _from_jobs(error))
 
     async def on_gone(request: Request, error: Exception) -> Response:
@@ -180,6 +185,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(HTTPException, on_http)
-    app.add_exception_handler(jobs_errors.JobsError, on_jobs)
+    app.add_exception_handler(JobsError, on_jobs)
     app.add_exception_handler(ClientDisconnect, on_gone)
     app.add_exception_handler(Exception, on_anything)

@@ -70,7 +70,7 @@ ENCODER: dict[str, Any] = {
     "method": "moco",
     "created_at": "2025-07-01T12:00:09Z",
     "metrics": {"knn_top1": 97.2, "effective_rank": 41.0},
-    "aliases": ["latest", "product-photos"],
+    "aliases": ["product-photos"],
     "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     "size_bytes": 44730000,
 }

@@ -13,15 +13,15 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
-from jobs.settings import Settings
-from jobs.status import TERMINAL
 from starlette.responses import PlainTextResponse, StreamingResponse
 
 from api.deps import JobId, LongLimit, Repo, Services, ServicesDep
 from api.schemas import CheckpointBody, EventBody, ListOf, MetricPoint
+from jobs.status import TERMINAL
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])
 Count = Annotated[int, Query(ge=0, le=2**53)]
+NAMES = 200  # more metrics than a step ever has
 LOG_BYTES = 2**20  # the most that is read of a log's end
 POLL_SECONDS = 0.5
 KEEP_ALIVE_SECONDS = 15.0
@@ -36,10 +36,14 @@ def metrics(
     after_step: Annotated[int | None, Query(ge=0, le=2**53, description="Only what was measured after this step.")] = None,
     limit: LongLimit = 1000,
 ) -> ListOf[MetricPoint]:
-    """In the order of their steps. The next page: `after_step` of the last step, which pages never cut in two."""
-    page = repository.metrics(job_id, name=name, after_step=after_step, limit=limit)
-    points = [MetricPoint.model_validate(each, from_attributes=True) for each in page.data]
-    return ListOf(data=points, has_more=page.has_more)
+    """In the order of their steps. The next page: `after_step` = the last step. A page never ends within a step, so it may be
+    a little longer than `limit`.
+    """
+    page = repository.metrics(job_id, name=name, after_step=after_step, limit=limit + NAMES)
+    found = page.data
+    end = next((at for at in range(limit, len(found)) if found[at].step != found[limit - 1].step), len(found))
+    points = [MetricPoint.model_validate(each, from_attributes=True) for each in found[:end]]
+    return ListOf(data=points, has_more=page.has_more or end < len(found))
 
 
 @router.get("/events", response_model=ListOf[EventBody], summary="What happened, polled or streamed")
@@ -67,7 +71,7 @@ def logs(
     record = services.repository.get(job_id)
     text = ""
     for attempt in range(record.attempt, 0, -1):
-        if (file := _folder(services.settings, job_id, attempt) / "log.txt").is_file():
+        if (file := services.artifacts.attempt_folder(job_id, attempt) / "log.txt").is_file():
             text = last_lines(file, tail)
             break
     return PlainTextResponse(text, headers={"X-Content-Type-Options": "nosniff"})
@@ -79,7 +83,7 @@ def checkpoints(job_id: JobId, services: ServicesDep) -> ListOf[CheckpointBody]:
     record = services.repository.get(job_id)
     found: list[CheckpointBody] = []
     for attempt in range(record.attempt, 0, -1):
-        folder = _folder(services.settings, job_id, attempt)
+        folder = services.artifacts.attempt_folder(job_id, attempt)
         here = [_checkpoint(file, attempt, folder) for file in sorted(folder.glob("checkpoints/*.ckpt"), reverse=True)]
         found += [each for each in here if each is not None]
     return ListOf(data=found, has_more=False)
@@ -94,10 +98,6 @@ def last_lines(file: Path, count: int) -> str:
     if size > LOG_BYTES:
         data = data[data.find(b"\n") + 1 :]
     return b"".join(data.splitlines(keepends=True)[-count:]).decode("utf-8", "backslashreplace")
-
-
-def _folder(settings: Settings, job_id: str, attempt: int) -> Path:
-    return settings.home / "jobs" / job_id / str(attempt)
 
 
 def _checkpoint(file: Path, attempt: int, folder: Path) -> CheckpointBody | None:

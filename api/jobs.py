@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,20 +10,20 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
-from jobs.queue import enqueue
-from jobs.repository import JobDraft, JobRecord, Repository
 
 from api.body import json_object
 from api.deps import JobId, Limit, Repo, Services, ServicesDep, cursor
 from api.errors import Problem
 from api.planning import Plan, plan
 from api.schemas import JobBody, JobStatusName, ListOf, Validated
+from jobs.queue import enqueue
+from jobs.records import JobDraft, JobRecord
+from jobs.repository import Repository
 from ssl_core.spec import METHOD_NAMES
 from ssl_core.spec.base import nearest
 
-log = logging.getLogger("api")
 router = APIRouter(prefix="/jobs", tags=["jobs"])
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_KEY = re.compile(r"[\x21-\x7e]{1,200}")
 _LABEL = "label."
 
 
@@ -52,8 +51,7 @@ def submit(
             response.headers["Idempotency-Replayed"] = "true"
         else:
             record = services.repository.create(_draft(_plan(services, body), key, digest))
-            if not enqueue(record.id):
-                log.warning("the broker is away; job %s waits for the sweep", record.id)
+            enqueue(record.id)  # a wake-up only: without the broker, a worker's sweep finds the job
     response.headers["Location"] = f"/jobs/{record.id}"
     return job_body(record)
 
@@ -130,7 +128,7 @@ def idempotency_key(request: Request) -> str | None:
     """The header's value, if there is one. Raises 422 for what a database column should not have to hold."""
     key = request.headers.get("idempotency-key")
     if key is not None and not _KEY.fullmatch(key):
-        raise Problem("validation", "Idempotency-Key must be 1 to 255 printable ASCII characters without spaces.")
+        raise Problem("validation", "Idempotency-Key must be 1 to 200 printable ASCII characters without spaces.")
     return key
 
 
@@ -182,4 +180,5 @@ def _draft(made: Plan, key: str | None, digest: str) -> JobDraft:
         labels=dict(made.create.labels),
         idempotency_key=key,
         request_hash=digest,
+        notes=[*made.notes, *made.warnings],
     )

@@ -5,6 +5,8 @@ Plain ASGI, so that bodies and answers stream through untouched.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import hmac
 import re
@@ -21,6 +23,7 @@ from api.telemetry import Telemetry
 MIB = 2**20
 JSON_LIMIT = 1 * MIB  # bytes of any body but that of /embed
 EMBED_LIMIT = 64 * MIB
+DRAIN_BYTES, DRAIN_SECONDS = 32 * MIB, 2.0  # what is read and dropped after a refusal
 OPEN_PATHS = frozenset({"/livez", "/readyz"})  # answered without a key
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -70,6 +73,8 @@ class Gate:
 
         refusal = self._refusal(scope, headers, limit)
         if refusal is not None:
+            if refusal.kind == "too-large":
+                await _drain(receive)
             await respond(request_id, refusal)(scope, receive, send_with_id)
             return
         await self.app(scope, _counted(receive, limit), send_with_id)
@@ -103,10 +108,24 @@ def _counted(receive: Receive, limit: int) -> Receive:
         if message["type"] == "http.request":
             seen += len(message.get("body", b""))
             if seen > limit:
+                if message.get("more_body"):
+                    await _drain(receive)
                 raise too_large(limit)
         return message
 
     return receive_counted
+
+
+async def _drain(receive: Receive) -> None:
+    """Read on for a little and forget it: a client that is still writing when the connection closes never sees the answer."""
+    left = DRAIN_BYTES
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_SECONDS):
+            while left > 0:
+                message = await receive()
+                if message["type"] != "http.request" or not message.get("more_body"):
+                    return
+                left -= len(message.get("body", b""))
 
 
 def _route(scope: Scope) -> str:

@@ -11,22 +11,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-from ssl_core.preflight import check
+from pydantic import ValidationError
 
 from api.errors import invalid
 from api.schemas import JobCreate
 from ssl_core.data.errors import DataError
 from ssl_core.data.sources import SourceFacts, describe
+from ssl_core.preflight import check
 from ssl_core.presets import PRESETS, UnknownPreset, complete
-from ssl_core.spec import DataConfig, DatasetData, TrainSpec, explain_all
-from ssl_core.spec.base import explain
+from ssl_core.spec import DatasetData, TrainSpec, explain_all
+from ssl_core.spec.base import explain, nearest
 
 SECTIONS = ("data", "encoder", "method", "augment", "optim", "trainer", "evaluate")
 Found = list[tuple[str, str]]  # (JSON pointer, sentence)
 PathOf = Callable[[str], str | None]  # dataset id -> folder below the data root
 
-_DATA: TypeAdapter[Any] = TypeAdapter(DataConfig)
+STAND_IN: dict[str, Any] = {"source": "digits"}  # for data that is missing or wrong, so that the rest can be checked
 
 
 @dataclass(frozen=True)
@@ -62,21 +62,26 @@ def plan(body: dict[str, Any], data_root: Path, path_of: PathOf) -> Plan:
         completed = complete(sections, preset, facts)
     except ValidationError as error:
         raise invalid(explain_all(error)) from None
-    checked = check(completed.spec, data_root)
+    checked = check(completed.spec, data_root, facts)
     if checked.problems:
-        raise invalid([(each.pointer, each.detail) for each in checked.problems])
+        raise invalid(checked.problems)
     warnings = list(dict.fromkeys([*facts.problems, *checked.warnings]))
-    return Plan(
-        create, completed.spec, completed.recipe, [*notes, *completed.notes], warnings, checked.facts, dict(checked.estimate)
-    )
+    return Plan(create, completed.spec, completed.recipe, [*notes, *completed.notes], warnings, facts, dict(checked.estimate))
 
 
 def _create(body: dict[str, Any], problems: Found) -> JobCreate | None:
+    known = list(JobCreate.model_fields)
+    problems += [(pointer_of(key), f"{key!r} is not a field here; {nearest(key, known)}") for key in body if key not in known]
     try:
-        return JobCreate.model_validate(body)
+        return JobCreate.model_validate({key: value for key, value in body.items() if key in known})
     except ValidationError as error:
         problems += [explain(each) for each in error.errors(include_url=False)]
         return None
+
+
+def pointer_of(key: str) -> str:
+    """A key of the body as a JSON pointer (RFC 6901)."""
+    return "/" + key.replace("~", "~0").replace("/", "~1")
 
 
 def _preset(given: object, problems: Found) -> str | None:
@@ -96,7 +101,7 @@ def _data(sections: dict[str, Any], preset: str | None, body: dict[str, Any], pa
         if not brings and body.get("data") is None:
             problems.append(("/data", 'is required; the smallest is {"source": "digits"}'))
         if not brings:
-            sections["data"] = {"source": "digits"}  # a stand-in, so that the other sections are checked
+            sections["data"] = STAND_IN
         return []
     if data.get("source") != "dataset":
         return []
@@ -104,31 +109,36 @@ def _data(sections: dict[str, Any], preset: str | None, body: dict[str, Any], pa
         dataset = DatasetData.model_validate(data)
     except ValidationError as error:
         problems += [(f"/data{pointer}", detail) for pointer, detail in map(explain, error.errors(include_url=False))]
-        sections["data"] = {"source": "digits"}
+        sections["data"] = STAND_IN
         return []
     path = path_of(dataset.id)
     if path is None:
         problems.append(("/data/id", f"there is no dataset {dataset.id}; GET /datasets lists them"))
-        sections["data"] = {"source": "digits"}
+        sections["data"] = STAND_IN
         return []
     sections["data"] = {**{key: value for key, value in data.items() if key != "id"}, "source": "folder", "path": path}
     return [f"data.path = {path!r}: the folder of {dataset.id}"]
 
 
 def _complete(sections: dict[str, Any], preset: str | None, data_root: Path, problems: Found) -> SourceFacts | None:
-    """Look at the data, and validate every section even if the data is not there."""
-    try:
-        config = complete(sections, preset).spec.data
-    except ValidationError as error:
-        problems += explain_all(error)
+    """Validate every section, wherever else there are faults, and look at the data if its own section is right."""
+    rest = dict(sections)
+    for _ in SECTIONS:
         try:
-            config = _DATA.validate_python(sections.get("data"))
-        except ValidationError:
-            return None
-    if isinstance(config, DatasetData):
+            data = complete(rest, preset).spec.data
+            break
+        except ValidationError as error:
+            found = explain_all(error)
+            problems += found
+        # One wrong section keeps the others from being read: put it aside and look again.
+        wrong = {place.split("/")[1] for place, _ in found if place} & rest.keys()
+        rest |= {name: STAND_IN if name == "data" else {} for name in wrong}
+    else:
+        return None
+    if "data" in sections and rest["data"] is STAND_IN:
         return None
     try:
-        return describe(config, data_root)
+        return describe(data, data_root)
     except DataError as error:
         problems.append((error.pointer, f"{error.message} {error.hint}".strip()))
         return None

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from api import examples
 from ssl_core.spec.base import Config
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"  # of an alias
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"  # of an alias
 MAX_LABELS = 32
 
 JobStatusName = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
@@ -159,7 +159,6 @@ class EventBody(Answer):
     id: int
     type: str
     at: datetime
-    attempt: int | None = None
     data: dict[str, Any] = Field(default_factory=dict)
 
 

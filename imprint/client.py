@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from imprint import images as image_files
-from imprint.errors import ConnectionFailed, JobFailed, ServiceError, Unavailable, UsageError
+from imprint.errors import ConnectionFailed, ImprintError, JobFailed, ServiceError, Unavailable, UsageError
 from imprint.images import Image
 from imprint.records import Embedded, Encoder, Event, Job, Json, Metric, Validation
 from imprint.transport import Transport
@@ -36,7 +36,7 @@ OUTAGE = 60.0  # seconds of silence that following a job survives: long enough f
 class Client:
     """A connection to one Imprint server. Safe to use from several threads; usable as a context manager."""
 
-    def __init__(self, base_url: str | None = None, api_key: str | None = None, *, timeout: float = 60.0) -> None:
+    def __init__(self, base_url: str | None = None, api_key: str | None = None, *, timeout: float = 90.0) -> None:
         """Defaults: IMPRINT_SERVER, then http://127.0.0.1:8000; IMPRINT_API_KEY. `timeout` in seconds, for one answer."""
         base_url = base_url or os.environ.get("IMPRINT_SERVER") or DEFAULT_SERVER
         self._transport = Transport(base_url, api_key or os.environ.get("IMPRINT_API_KEY") or None, timeout)
@@ -143,16 +143,17 @@ class Client:
 
     def metrics(self, job_id: str, name: str | None = None, *, after_step: int | None = None) -> Iterator[Metric]:
         """Measured values in order of their steps; all names, or one."""
-        path = f"/jobs/{_part(job_id)}/metrics"
-        return (Metric.parse(body) for body in self._pages(path, {"name": name, "after_step": after_step}, None))
+        path, params = f"/jobs/{_part(job_id)}/metrics", {"name": name, "after_step": after_step}
+        # Pages never cut a step in two, so the last step is where the next one begins.
+        return (Metric.parse(body) for body in self._pages(path, params, None, page=1000, cursor="after_step", field="step"))
 
     def events(self, job_id: str, *, after: int | None = None) -> Iterator[Event]:
         """What has happened to the job so far, oldest first."""
         return (Event.parse(body) for body in self._pages(f"/jobs/{_part(job_id)}/events", {"after": after}, None))
 
     def logs(self, job_id: str, *, tail: int | None = None) -> str:
-        """What the trainer wrote, all of it or the last `tail` lines."""
-        return self._transport.request("GET", f"/jobs/{_part(job_id)}/logs", params={"tail": tail}).text
+        """What the newest attempt's trainer wrote: the last `tail` lines, or as much as the server gives (about a megabyte)."""
+        return self._transport.request("GET", f"/jobs/{_part(job_id)}/logs", params={"tail": tail or 100_000}).text
 
     # Encoders and embeddings
 
@@ -161,12 +162,12 @@ class Client:
         return (Encoder.parse(body) for body in self._pages("/encoders", {}, limit))
 
     def encoder(self, encoder: str = "latest") -> Encoder:
-        """One encoder by its id, its job's id, an alias, or `latest`."""
-        return Encoder.parse(self._get(f"/encoders/{_part(encoder)}"))
+        """One encoder by its id, its job's id, an alias, or `latest`. `raw` holds its manifest."""
+        return Encoder.parse(self._get(f"/encoders/{_part(self._encoder_id(encoder))}"))
 
     def download(self, encoder: str, to: str | Path) -> Path:
         """Save an encoder (weights and manifest, a zip file) as the file `to`."""
-        content = self._transport.request("GET", f"/encoders/{_part(encoder)}/download").content
+        content = self._transport.request("GET", f"/encoders/{_part(self._encoder_id(encoder))}/download").content
         path = Path(to)
         path.write_bytes(content)
         return path
@@ -234,18 +235,34 @@ class Client:
     def _control(self, job_id: str, what: str) -> Job:
         return Job.parse(self._transport.request("POST", f"/jobs/{_part(job_id)}/{what}").json())
 
-    def _pages(self, path: str, params: dict[str, Any], limit: int | None) -> Iterator[Json]:
-        """Items of a list, following `last_id` while `has_more`."""
+    def _encoder_id(self, name: str) -> str:
+        """POST /embed takes any name of an encoder; the encoders' own addresses take their ids."""
+        if name.startswith("enc_"):
+            return name
+        if name.startswith("job_"):
+            found = self.job(name).encoder
+        elif name == "latest":
+            found = next((encoder.id for encoder in self.encoders(limit=1)), None)
+        else:
+            found = next((alias["encoder"] for alias in self._get("/aliases")["data"] if alias["name"] == name), None)
+        if found is None:
+            raise ImprintError(f"there is no encoder {name!r}", "see them with: imprint encoders")
+        return found
+
+    def _pages(
+        self, path: str, params: dict[str, Any], limit: int | None, *, page: int = 100, cursor: str = "after", field: str = "id"
+    ) -> Iterator[Json]:
+        """Items of a list; while there are more, the next page begins after the last item's `field`."""
         left = limit if limit is not None else float("inf")
         params = {**params}
         while left > 0:
-            page = self._transport.request("GET", path, params={**params, "limit": int(min(left, 100))}).json()
-            for item in page["data"]:
+            answer = self._transport.request("GET", path, params={**params, "limit": int(min(left, page))}).json()
+            for item in answer["data"]:
                 yield item
                 left -= 1
-            if not page.get("has_more") or not page["data"]:
+            if not answer.get("has_more") or not answer["data"]:
                 return
-            params["after"] = page["last_id"]
+            params[cursor] = answer["data"][-1][field]
 
     def _embed(self, encoder: str, batch: Iterable[tuple[str, Any]], *, accept: str, **fields: str) -> Any:
         files = [("images", (Path(name).name, content)) for name, content in batch]

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.settings import Settings
 from pydantic import ValidationError
 
 from imprint import broker
 from imprint.child import Child
 from imprint.errors import StackError
+from jobs.settings import Settings
 
-API_PATIENCE = 10.0  # seconds for open requests to end
+API_PATIENCE = 25.0  # seconds; the API itself gives open requests 20
 BROKER_PATIENCE = 10.0
 
 
@@ -61,8 +61,7 @@ def make(settings: Settings) -> Plan:
     broker.private_folder(run)
     data_root = check_data_root(settings, home)
 
-    own_broker = "redis_url" not in settings.model_fields_set
-    path = broker.socket_path(run) if own_broker else None
+    path = None if os.environ.get("IMPRINT_REDIS_URL") else broker.socket_path(run)
     env = child_environment(
         {
             "IMPRINT_HOME": str(home),
@@ -88,7 +87,7 @@ def make(settings: Settings) -> Plan:
 
 def check_exposure(settings: Settings) -> None:
     """Beyond this machine only with keys, or on purpose."""
-    if loopback(settings.host) or settings.api_keys or os.environ.get("IMPRINT_INSECURE") == "1":
+    if loopback(settings.host) or settings.api_keys or os.environ.get("IMPRINT_INSECURE", "") in ("1", "true", "yes"):
         return
     raise StackError(
         f"IMPRINT_HOST = {settings.host!r} lets other machines in, and there are no API keys",

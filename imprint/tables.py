@@ -11,7 +11,6 @@ from imprint import words
 from imprint.progress import COLOURS
 from imprint.records import Encoder, Job
 
-
 # What may be cut short where a line is full. Ids are for copying and always whole.
 ELASTIC = frozenset({"name", "aliases", "arch"})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,9 +28,11 @@ class Transport:
             self._http = httpx.Client(base_url=self.base_url, headers=headers, timeout=httpx.Timeout(timeout, connect=5.0))
         except (httpx.InvalidURL, ValueError) as error:
             raise ImprintError(f"{base_url!r} is not an address: {error}") from error
+        # A script that forgets to close it leaves no open socket behind all the same.
+        self._finish = weakref.finalize(self, self._http.close)
 
     def close(self) -> None:
-        self._http.close()
+        self._finish()
 
     def request(
         self,
@@ -46,8 +49,8 @@ class Transport:
         """The answer, when it is a success.
 
         `repeatable`: whether sending it twice does no harm (default: GET and PUT). A repeatable request is sent again when
-        the connection breaks or the server is busy (503); any request is when the connection was refused, since then it was
-        never sent.
+        the connection breaks or the server is busy (503, or 429 with Retry-After). Any request is sent again when the
+        connection was refused, since then it never arrived.
         """
         if repeatable is None:
             repeatable = method in ("GET", "PUT")
@@ -68,7 +71,8 @@ class Transport:
                     return response
                 problem = read_problem(response)
                 wait = problem.retry_after or pause or 0.0
-                if pause is None or not (repeatable and response.status_code == 503) or wait > LONGEST_PAUSE:
+                busy = response.status_code == 503 or (response.status_code == 429 and problem.retry_after)
+                if pause is None or not (repeatable and busy) or wait > LONGEST_PAUSE:
                     raise problem
                 pause = wait
             time.sleep(pause)
@@ -96,7 +100,7 @@ def read_problem(response: httpx.Response) -> ServiceError:
     detail = body.get("detail") or body.get("title") or f"the server answered {response.status_code} {response.reason_phrase}"
     errors = body.get("errors")
     problems = [
-        Problem(str(each.get("pointer") or ""), str(each.get("detail") or ""))
+        Problem(str(each.get("pointer") or each.get("parameter") or ""), str(each.get("detail") or ""))
         for each in (errors if isinstance(errors, list) else [])
         if isinstance(each, dict)
     ]

@@ -59,7 +59,9 @@ def duration(job: Job) -> float | None:
 
 def stage(job: Job) -> str:
     """One word: the phase of a running job, else its status."""
-    return (job.phase or "starting") if job.status == "running" else job.status
+    if job.status != "running":
+        return job.status
+    return job.phase or ("training" if job.progress.step else "preparing")
 
 
 def epoch(job: Job) -> str | None:

@@ -20,6 +20,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
+import torchvision
 from torch import Tensor, nn
 
 from ssl_core import __version__
@@ -40,7 +41,6 @@ from ssl_core.manifest import (
 from ssl_core.spec import TrainSpec
 
 FOLDER = "encoder"
-_PACKAGES = {"torch": "torch", "torchvision": "torchvision", "lightning": "pytorch-lightning", "timm": "timm"}
 
 __all__ = ["EncoderCorrupt", "EncoderError", "ExportError", "UnsupportedFormat", "export_encoder", "weights"]
 
@@ -133,7 +133,10 @@ def _finite(value: Any) -> float | None:
 def _versions() -> dict[str, str | None]:
     return {
         "python": platform.python_version(),
-        **{name: _version(package) for name, package in _PACKAGES.items()},
+        "torch": str(torch.__version__),  # with the build (+cpu, +cu…), which the package's metadata may lack
+        "torchvision": str(torchvision.__version__),
+        "lightning": _version("pytorch-lightning"),
+        "timm": _version("timm"),
         "imprint": __version__,
     }
 

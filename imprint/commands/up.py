@@ -51,6 +51,7 @@ def up(
     def say(line: str) -> None:
         screen.print(f"imprint: {line}", markup=False, soft_wrap=True)
 
+    data = data and data.expanduser().absolute()  # so that `--data .` is a choice, too
     settings = plan.read_settings(host=host, port=port, home=home, data_root=data)
     stack.up(settings, say, welcome)
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ssl_core.data.defaults import resolve_data, stored_size
 from ssl_core.data.errors import DataError
-from ssl_core.data.machine import memory_bytes
+from ssl_core.data.machine import fits_in_memory
 from ssl_core.data.sources import (
     CIFAR10_FOLDER,
     STL10_BYTES,
@@ -33,7 +33,6 @@ from ssl_core.data.store import ArrayStore, FileStore, ImageStore, InMemoryStore
 from ssl_core.spec import Cifar10Data, DataConfig, DigitsData, FolderData, ImageNetData, Stl10Data
 
 LISTED = 20  # unreadable files that are named; all of them are counted
-MEMORY_SHARE = 0.25  # in_memory="auto" stays below this share of the memory
 
 
 @dataclass(frozen=True)
@@ -84,16 +83,6 @@ def load_data(
     bank, queries = (choose(side, max_eval_images, data.size, seed) for side in (train, held))
     fingerprint = facts.fingerprint or describe(data, data_root).fingerprint  # "" before a download
     return Data(train, bank, queries, [], 0, fingerprint, facts.classes, len(held))
-
-
-def fits_in_memory(in_memory: str, images: int, stored: int) -> bool:
-    """Whether so many squares of `stored` px are kept decoded: always, never, or below a quarter of the memory."""
-    return in_memory == "always" or (in_memory == "auto" and store_bytes(images, stored) < MEMORY_SHARE * memory_bytes())
-
-
-def store_bytes(images: int, stored: int) -> int:
-    """Memory of decoded images, in bytes."""
-    return images * 3 * stored * stored
 
 
 def _folder(

@@ -6,6 +6,8 @@ import ctypes
 import os
 from pathlib import Path
 
+MEMORY_SHARE = 0.25  # in_memory="auto" stays below this share of the memory
+
 
 def cpus() -> int:
     """The processors this process may run on."""
@@ -24,6 +26,16 @@ def memory_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
         except (OSError, ValueError):  # no such file, or "max"
             continue
     return total
+
+
+def fits_in_memory(in_memory: str, images: int, stored: int) -> bool:
+    """Whether so many squares of `stored` px are kept decoded: always, never, or below a quarter of the memory."""
+    return in_memory == "always" or (in_memory == "auto" and store_bytes(images, stored) < MEMORY_SHARE * memory_bytes())
+
+
+def store_bytes(images: int, stored: int) -> int:
+    """Memory of decoded images, in bytes."""
+    return images * 3 * stored * stored
 
 
 def keep_freed_memory(kept: int = 2**30) -> bool:

@@ -53,7 +53,8 @@ print([name for name in {heavy!r} if name in sys.modules])
         code = """
 import sys
 import imprint.client, imprint.progress, imprint.tables, imprint.target
-print({name.split(".")[0] for name in sys.modules} & {"api", "worker", "jobs", "ssl_core", "sqlalchemy", "celery", "torch", "numpy"})
+ours = {"api", "worker", "jobs", "ssl_core", "sqlalchemy", "celery", "torch", "numpy"}
+print({name.split(".")[0] for name in sys.modules} & ours)
 """
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == "set()"

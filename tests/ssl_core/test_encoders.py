@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import pytest
 import torch
 import torchvision.models
@@ -30,7 +27,7 @@ from ssl_core.parts.ws import WSConv2d
         ("shufflenet_v2_x0_5", 32, 1024),
         ("swin_t", 32, 768),
         ("swin_v2_t", 32, 768),
-        ("vit_b_32", 64, 768),
+        ("vit_b_32", 32, 768),
         ("ws_resnet18", 32, 512),
         ("timm/resnet18", 32, 512),
         ("timm/vit_tiny_patch16_224", 32, 192),
@@ -65,7 +62,7 @@ class TestHead:
 
     def test_convnext_and_vit_keep_their_final_norm(self):
         """A layer norm ends both, so each vector has mean 0 and standard deviation 1."""
-        for arch, size in (("convnext_tiny", 32), ("vit_b_32", 64)):
+        for arch, size in (("convnext_tiny", 32), ("vit_b_32", 32)):
             features = build_encoder(arch, size).eval()(torch.randn(2, 3, size, size))
             torch.testing.assert_close(features.mean(dim=1), torch.zeros(2), atol=1e-4, rtol=0)
             torch.testing.assert_close(features.std(dim=1, correction=0), torch.ones(2), atol=1e-2, rtol=0)
@@ -95,7 +92,12 @@ class TestStem:
 
     @pytest.mark.parametrize(
         ("arch", "size", "stem"),
-        [("resnet18", 64, "cifar"), ("resnet18", 65, "imagenet"), ("ws_resnet18", 32, "cifar"), ("squeezenet1_1", 32, "imagenet")],
+        [
+            ("resnet18", 64, "cifar"),
+            ("resnet18", 65, "imagenet"),
+            ("ws_resnet18", 32, "cifar"),
+            ("squeezenet1_1", 32, "imagenet"),
+        ],
     )
     def test_auto(self, arch, size, stem):
         encoder = build_encoder(arch, size, "auto")
@@ -121,7 +123,6 @@ class TestRefused:
         [
             ("inception_v3", 64, "smallest that works is 75 px"),
             ("alexnet", 32, "smallest that works is 63 px"),
-            ("convnext_tiny", 16, "smallest that works is 32 px"),
             ("vit_b_16", 100, "multiple of 16 px, not 100; the nearest is 96 or 112"),
             ("vit_h_14", 12, "multiple of 14 px, not 12; the nearest is 14"),
             ("maxvit_t", 100, "multiple of 32 px, not 100; the nearest is 96 or 128"),
@@ -131,9 +132,8 @@ class TestRefused:
         with pytest.raises(ValueError, match=message), torch.device("meta"):
             build_encoder(arch, size)
 
-    @pytest.mark.parametrize("arch", ["inception_v3", "alexnet", "convnext_tiny"])
-    def test_the_size_that_is_named_works_and_one_less_does_not(self, arch):
-        smallest = {"inception_v3": 75, "alexnet": 63, "convnext_tiny": 32}[arch]
+    @pytest.mark.parametrize(("arch", "smallest"), [("alexnet", 63), ("squeezenet1_1", 17)])
+    def test_the_size_that_is_named_works_and_one_less_does_not(self, arch, smallest):
         with torch.device("meta"):
             assert build_encoder(arch, smallest).size == smallest
             with pytest.raises(ValueError, match="cannot take images"):
@@ -168,8 +168,3 @@ def test_building_leaves_batch_statistics_and_the_mode_alone():
     encoder = build_encoder("resnet18", 32)
     assert encoder.training and encoder.backbone.bn1.training
     assert encoder.backbone.bn1.num_batches_tracked == 0 and not encoder.backbone.bn1.running_mean.any()
-
-
-def test_timm_is_imported_for_its_own_names_only():
-    code = "import sys, ssl_core.encoders as e; e.build_encoder('squeezenet1_1', 32); assert 'timm' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)

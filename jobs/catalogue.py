@@ -1,0 +1,128 @@
+"""Encoders, aliases and datasets: the part of the repository that finished jobs leave behind and new ones draw from."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from jobs.database import Database
+from jobs.errors import Conflict, NotFound
+from jobs.ids import new_id
+from jobs.models import Alias, Dataset, Encoder, Job
+from jobs.records import AliasRecord, DatasetDraft, DatasetRecord, EncoderRecord, Page
+from jobs.rows import dataset_record, encoder_records, made_by_key, remember_key, when
+
+LATEST = "latest"
+
+
+class Catalogue:
+    """Reads and names encoders; registers datasets."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def encoders(self, *, limit: int = 20, after: str | None = None) -> Page[EncoderRecord]:
+        """Published encoders, the newest job's first, beginning after the id `after`."""
+        query = select(Encoder).order_by(Encoder.id.desc()).limit(limit + 1)
+        if after is not None:
+            query = query.where(Encoder.id < after)
+        with self.database.read() as session:
+            records = encoder_records(session, list(session.scalars(query)))
+        return Page(records[:limit], len(records) > limit)
+
+    def encoder(self, encoder_id: str) -> EncoderRecord:
+        """One encoder. Raises NotFound."""
+        with self.database.read() as session:
+            row = session.get(Encoder, encoder_id)
+            if row is None:
+                raise NotFound(f"there is no encoder {encoder_id!r}")
+            return encoder_records(session, [row])[0]
+
+    def resolve_encoder(self, name: str) -> EncoderRecord:
+        """An encoder by its id, its job's id, an alias, or "latest" (the one published last).
+
+        Raises NotFound, and Conflict when the job has no encoder yet; the message says what state it is in.
+        """
+        with self.database.read() as session:
+            if name == LATEST:
+                query = select(Encoder).order_by(Encoder.created_ms.desc(), Encoder.id.desc()).limit(1)
+            elif name.startswith("job_"):
+                query = select(Encoder).where(Encoder.job_id == name)
+            elif name.startswith("enc_"):
+                query = select(Encoder).where(Encoder.id == name)
+            else:
+                query = select(Encoder).join(Alias, Alias.encoder_id == Encoder.id).where(Alias.name == name)
+            row = session.scalar(query)
+            if row is not None:
+                return encoder_records(session, [row])[0]
+            status = session.scalar(select(Job.status).where(Job.id == name))
+        if status is not None:
+            raise Conflict(f"job {name} is {status} and has no encoder" + (" yet" if status != "failed" else ""))
+        if name == LATEST:
+            raise NotFound("there is no encoder yet: finish a job first (POST /jobs)")
+        raise NotFound(f"there is no encoder, job or alias {name!r}")
+
+    def encoder_folders(self) -> set[str]:
+        """The folders that belong to a row; all others are left over from a crash."""
+        with self.database.read() as session:
+            return set(session.scalars(select(Encoder.folder)))
+
+    def aliases(self) -> list[AliasRecord]:
+        """All aliases by name."""
+        with self.database.read() as session:
+            rows = session.scalars(select(Alias).order_by(Alias.name)).all()
+            return [AliasRecord(row.name, row.encoder_id, when(row.updated_ms)) for row in rows]
+
+    def set_alias(self, name: str, encoder_id: str) -> AliasRecord:
+        """Let the name stand for this encoder from now on. Raises NotFound."""
+        with self.database.write() as session:
+            if session.get(Encoder, encoder_id) is None:
+                raise NotFound(f"there is no encoder {encoder_id!r}")
+            now = self.database.now_ms(session)
+            row = session.merge(Alias(name=name, encoder_id=encoder_id, updated_ms=now))
+            return AliasRecord(row.name, row.encoder_id, when(now))
+
+    def create_dataset(self, draft: DatasetDraft) -> DatasetRecord:
+        """Register a folder; with an idempotency key that did so before, that dataset. Raises KeyReused."""
+        try:
+            with self.database.write() as session:
+                now = self.database.now_ms(session)
+                row = Dataset(id=new_id("ds"), name=draft.name, path=draft.path, facts=draft.facts, created_ms=now)
+                remember_key(session, "dataset", draft.idempotency_key, draft.request_hash, row.id, now)
+                session.add(row)
+                session.flush()
+                return dataset_record(row)
+        except IntegrityError:
+            if draft.idempotency_key is None:
+                raise
+            found = self.find_dataset_by_key(draft.idempotency_key, draft.request_hash)
+            assert found is not None
+            return found
+
+    def find_dataset_by_key(self, key: str, request_hash: str) -> DatasetRecord | None:
+        """The dataset that this Idempotency-Key made. Raises KeyReused if the body was another."""
+        with self.database.read() as session:
+            made = made_by_key(session, "dataset", key, request_hash)
+        return None if made is None else self.dataset(made)
+
+    def find_dataset(self, dataset_id: str) -> DatasetRecord | None:
+        """One dataset, or None."""
+        with self.database.read() as session:
+            row = session.get(Dataset, dataset_id)
+            return None if row is None else dataset_record(row)
+
+    def dataset(self, dataset_id: str) -> DatasetRecord:
+        """One dataset. Raises NotFound."""
+        found = self.find_dataset(dataset_id)
+        if found is None:
+            raise NotFound(f"there is no dataset {dataset_id!r}")
+        return found
+
+    def datasets(self, *, limit: int = 20, after: str | None = None) -> Page[DatasetRecord]:
+        """Datasets, newest first, beginning after the id `after`."""
+        query = select(Dataset).order_by(Dataset.id.desc()).limit(limit + 1)
+        if after is not None:
+            query = query.where(Dataset.id < after)
+        with self.database.read() as session:
+            records = [dataset_record(row) for row in session.scalars(query)]
+        return Page(records[:limit], len(records) > limit)

@@ -1,0 +1,131 @@
+"""Engine and transactions, for SQLite and PostgreSQL, and the migration at start.
+
+SQLite comes from pysqlite3, whose library is free of the WAL-reset bug that many Python builds link
+(docs/decisions/0007-sqlite-build.md); with an older library the rollback journal is used instead of WAL.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import Session
+
+from jobs.errors import Unavailable
+
+_BUSY_MS = 15_000
+_MIGRATION_LOCK = 0x1_49_4D_50  # any constant: the key of PostgreSQL's advisory lock
+
+
+class Database:
+    """Hands out transactions."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._reading = engine.execution_options(imprint_reads=True)
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Session]:
+        """A transaction that commits at the end of the block and rolls back on an exception. Raises Unavailable."""
+        with _unavailable(), Session(self.engine) as session, session.begin():
+            yield session
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Session]:
+        """A transaction that does not lock out writers. Raises Unavailable."""
+        with _unavailable(), Session(self._reading) as session:
+            yield session
+
+    @staticmethod
+    def now_ms(session: Session) -> int:
+        """Milliseconds since 1970 by the database's clock, the only one that leases are measured with."""
+        sqlite = session.get_bind().dialect.name == "sqlite"
+        query = (
+            "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+            if sqlite
+            else "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+        )
+        return int(session.execute(text(query)).scalar_one())
+
+
+@contextlib.contextmanager
+def _unavailable() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        raise Unavailable(f"the database does not answer: {str(error.orig).splitlines()[0]}") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise Unavailable("the connection to the database was lost") from error
+        raise
+
+
+def connect(url: str) -> Database:
+    """A database by its URL: sqlite:///… or postgresql://…. Connects when it is first used."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return Database(_sqlite(parsed))
+    if parsed.get_backend_name() == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+        return Database(create_engine(parsed, pool_pre_ping=True, pool_size=10, connect_args={"connect_timeout": 5}))
+    raise ValueError(f"IMPRINT_DATABASE_URL = {url!r}: use sqlite:///… or postgresql://…")
+
+
+def _sqlite(url: Any) -> Engine:
+    from pysqlite3 import dbapi2
+
+    wal = dbapi2.sqlite_version_info >= (3, 51, 3)
+    engine = create_engine(url, module=dbapi2, connect_args={"timeout": _BUSY_MS / 1000, "check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # transactions are ours: the driver would begin them late
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+        cursor.execute(f"PRAGMA journal_mode = {'WAL' if wal else 'DELETE'}")
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A writer that begins as a reader can be refused half-way; one that begins as a writer waits its turn.
+        reads = connection.get_execution_options().get("imprint_reads")
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def migrate(url: str) -> None:
+    """Bring the schema up to date. Safe when several processes start at once: one migrates, the others wait."""
+    database = connect(url)
+    try:
+        with _unavailable():
+            if database.engine.dialect.name == "sqlite":
+                path = Path(str(database.engine.url.database))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.with_name(path.name + ".migration-lock").open("w") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+                    _upgrade(database.engine)
+            else:
+                with database.engine.connect() as connection, connection.begin():
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+                    _upgrade(database.engine)
+    finally:
+        database.engine.dispose()
+
+
+def _upgrade(engine: Engine) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", "migrations:")
+    config.set_main_option("path_separator", "os")
+    config.attributes["engine"] = engine
+    command.upgrade(config, "head")

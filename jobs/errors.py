@@ -1,0 +1,35 @@
+"""What can go wrong with jobs. No HTTP in it: api/errors.py maps each class to a status.
+
+JobsError
+├── NotFound         no such job, encoder, alias or dataset
+├── Conflict         the state does not allow it; the message names the state
+├── KeyReused        an Idempotency-Key came again with another body
+├── Fenced           a later attempt has taken the job over: stop, and write nothing more
+└── Unavailable      the database cannot be reached
+"""
+
+from __future__ import annotations
+
+
+class JobsError(Exception):
+    """The root: one sentence for the person who asked."""
+
+
+class NotFound(JobsError):
+    """There is no such thing."""
+
+
+class Conflict(JobsError):
+    """The present state does not allow the change."""
+
+
+class KeyReused(JobsError):
+    """The Idempotency-Key belongs to a request with another body."""
+
+
+class Fenced(JobsError):
+    """This attempt is no longer the one that may write."""
+
+
+class Unavailable(JobsError):
+    """The database does not answer."""

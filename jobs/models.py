@@ -1,0 +1,140 @@
+"""The tables. Times are milliseconds since 1970 by the database's clock; JSON columns hold plain objects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+_Id = String(32)
+_AutoId = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up INTEGER keys only
+
+
+class Base(DeclarativeBase):
+    """What Alembic compares with the database."""
+
+
+class Job(Base):
+    """One row per job. `attempt` is the fencing number: a write by another attempt changes nothing."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[str] = mapped_column(_Id, primary_key=True)
+    name: Mapped[str | None] = mapped_column(String(200))
+    kind: Mapped[str] = mapped_column(String(20))
+    method: Mapped[str] = mapped_column(String(40))
+    status: Mapped[str] = mapped_column(String(12))
+    requested: Mapped[str | None] = mapped_column(String(10))  # "cancel" or "pause", while running
+    attempt: Mapped[int] = mapped_column(default=0)
+    failures: Mapped[int] = mapped_column(default=0)  # attempts in a row that ended without progress
+    claimed_step: Mapped[int] = mapped_column(default=0)  # the last checkpoint when this attempt began
+    checkpoint_step: Mapped[int] = mapped_column(default=0)  # the last checkpoint
+    worker: Mapped[str | None] = mapped_column(String(200))
+    created_ms: Mapped[int] = mapped_column(BigInteger)
+    started_ms: Mapped[int | None] = mapped_column(BigInteger)
+    finished_ms: Mapped[int | None] = mapped_column(BigInteger)
+    lease_ms: Mapped[int | None] = mapped_column(BigInteger)  # when the lease ends
+    woken_ms: Mapped[int] = mapped_column(BigInteger)  # when a wake-up was last sent or about to be
+    phase: Mapped[str | None] = mapped_column(String(20))
+    encoder_id: Mapped[str | None] = mapped_column(_Id)
+    progress: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    metrics: Mapped[dict[str, Any]] = mapped_column(JSON)
+    health: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    labels: Mapped[dict[str, Any]] = mapped_column(JSON)
+    spec: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+    __table_args__ = (Index("ix_jobs_status", "status", "id"), Index("ix_jobs_method", "method", "id"))
+
+
+class JobLabel(Base):
+    """The labels again, one a row, to filter by."""
+
+    __tablename__ = "job_labels"
+
+    job_id: Mapped[str] = mapped_column(_Id, ForeignKey("jobs.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(100), primary_key=True)
+    value: Mapped[str] = mapped_column(String(500))
+
+    __table_args__ = (Index("ix_job_labels_key_value", "key", "value", "job_id"),)
+
+
+class Metric(Base):
+    """A value of a named metric at a step. A step that is trained again after a crash replaces its row."""
+
+    __tablename__ = "metrics"
+
+    job_id: Mapped[str] = mapped_column(_Id, ForeignKey("jobs.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(60), primary_key=True)
+    step: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    epoch: Mapped[int] = mapped_column(Integer)
+    value: Mapped[float | None]  # null where the trainer had NaN or an infinity
+    at_ms: Mapped[int] = mapped_column(BigInteger)
+
+
+class Event(Base):
+    """What happened to a job: every change of state with who and why, warnings, phases."""
+
+    __tablename__ = "events"
+
+    id: Mapped[int] = mapped_column(_AutoId, primary_key=True, autoincrement=True)
+    job_id: Mapped[str] = mapped_column(_Id, ForeignKey("jobs.id"))
+    at_ms: Mapped[int] = mapped_column(BigInteger)
+    type: Mapped[str] = mapped_column(String(30))
+    data: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+    __table_args__ = (Index("ix_events_job", "job_id", "id"),)
+
+
+class Encoder(Base):
+    """A published encoder; its files lie in `folder`, below the home."""
+
+    __tablename__ = "encoders"
+
+    id: Mapped[str] = mapped_column(_Id, primary_key=True)
+    job_id: Mapped[str] = mapped_column(_Id, ForeignKey("jobs.id"), unique=True)
+    arch: Mapped[str] = mapped_column(String(100))
+    dim: Mapped[int]
+    method: Mapped[str] = mapped_column(String(40))
+    created_ms: Mapped[int] = mapped_column(BigInteger)
+    metrics: Mapped[dict[str, Any]] = mapped_column(JSON)
+    sha256: Mapped[str] = mapped_column(String(64))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    folder: Mapped[str] = mapped_column(Text)
+
+    __table_args__ = (Index("ix_encoders_created", "created_ms", "id"),)
+
+
+class Alias(Base):
+    """A user's own name for an encoder."""
+
+    __tablename__ = "aliases"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    encoder_id: Mapped[str] = mapped_column(_Id, ForeignKey("encoders.id"))
+    updated_ms: Mapped[int] = mapped_column(BigInteger)
+
+
+class Dataset(Base):
+    """A named folder below the data root."""
+
+    __tablename__ = "datasets"
+
+    id: Mapped[str] = mapped_column(_Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    path: Mapped[str] = mapped_column(Text)
+    facts: Mapped[dict[str, Any]] = mapped_column(JSON)
+    created_ms: Mapped[int] = mapped_column(BigInteger)
+
+
+class IdempotencyKey(Base):
+    """What a POST with an Idempotency-Key made."""
+
+    __tablename__ = "idempotency_keys"
+
+    scope: Mapped[str] = mapped_column(String(20), primary_key=True)  # "job" or "dataset"
+    key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    request_hash: Mapped[str] = mapped_column(String(64))
+    made_id: Mapped[str] = mapped_column(_Id)
+    created_ms: Mapped[int] = mapped_column(BigInteger)

@@ -1,0 +1,205 @@
+"""Every query and every change of state. Each public method is one transaction; nothing else writes a row.
+
+Repository = jobs as users see them (here) + their life under a worker (lifecycle.py) + encoders, aliases and datasets
+(catalogue.py).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import IntegrityError
+
+from jobs.catalogue import Catalogue
+from jobs.errors import Conflict
+from jobs.ids import new_id
+from jobs.lifecycle import Lifecycle
+from jobs.models import Event, Job, JobLabel, Metric
+from jobs.records import (
+    AliasRecord,
+    Claim,
+    DatasetDraft,
+    DatasetRecord,
+    EncoderDraft,
+    EncoderRecord,
+    EventRecord,
+    JobDraft,
+    JobRecord,
+    Page,
+    Point,
+    Report,
+)
+from jobs.rows import find_job, job_record, made_by_key, note, remember_key, when
+from jobs.status import JobStatus, check
+
+
+class Repository(Lifecycle, Catalogue):
+    """The one way to the database."""
+
+    def ping(self) -> bool:
+        """Whether the database answers. Raises Unavailable."""
+        with self.database.read() as session:
+            session.execute(text("SELECT 1"))
+        return True
+
+    def count_by_status(self) -> dict[str, int]:
+        """How many jobs there are in each state."""
+        with self.database.read() as session:
+            rows = session.execute(select(Job.status, func.count()).group_by(Job.status)).all()
+        return {status.value: 0 for status in JobStatus} | {status: count for status, count in rows}
+
+    # Submission
+
+    def create(self, draft: JobDraft) -> JobRecord:
+        """A new queued job; with an idempotency key that made one before, that job. Raises KeyReused."""
+        try:
+            with self.database.write() as session:
+                now = self.database.now_ms(session)
+                job = Job(
+                    id=new_id("job"),
+                    name=draft.name,
+                    kind=draft.kind,
+                    method=draft.method,
+                    status=JobStatus.QUEUED,
+                    created_ms=now,
+                    woken_ms=now,
+                    metrics={},
+                    labels=draft.labels,
+                    spec=draft.spec,
+                    attempt=0,
+                    failures=0,
+                    claimed_step=0,
+                    checkpoint_step=0,
+                )
+                remember_key(session, "job", draft.idempotency_key, draft.request_hash, job.id, now)
+                session.add(job)
+                session.flush()
+                session.add_all(JobLabel(job_id=job.id, key=key, value=value) for key, value in draft.labels.items())
+                note(session, job, now, "created", {"by": "user", "notes": draft.notes})
+                return job_record(job)
+        except IntegrityError:
+            if draft.idempotency_key is None:
+                raise
+            found = self.find_by_key(draft.idempotency_key, draft.request_hash)
+            assert found is not None
+            return found
+
+    def find_by_key(self, key: str, request_hash: str) -> JobRecord | None:
+        """The job that this Idempotency-Key made. Raises KeyReused if the body was another."""
+        with self.database.read() as session:
+            made = made_by_key(session, "job", key, request_hash)
+            return None if made is None else job_record(find_job(session, made))
+
+    # Reading
+
+    def get(self, job_id: str) -> JobRecord:
+        """One job. Raises NotFound."""
+        with self.database.read() as session:
+            return job_record(find_job(session, job_id))
+
+    def list(
+        self,
+        *,
+        limit: int = 20,
+        after: str | None = None,
+        status: str | None = None,
+        method: str | None = None,
+        labels: dict[str, str] | None = None,
+    ) -> Page[JobRecord]:
+        """Jobs, newest first, beginning after the id `after`."""
+        query = select(Job).order_by(Job.id.desc()).limit(limit + 1)
+        if after is not None:
+            query = query.where(Job.id < after)
+        if status is not None:
+            query = query.where(Job.status == status)
+        if method is not None:
+            query = query.where(Job.method == method)
+        for key, value in (labels or {}).items():
+            having = select(JobLabel.job_id).where(JobLabel.key == key, JobLabel.value == value)
+            query = query.where(Job.id.in_(having))
+        with self.database.read() as session:
+            records = [job_record(job) for job in session.scalars(query)]
+        return Page(records[:limit], len(records) > limit)
+
+    def metrics(self, job_id: str, *, name: str | None = None, after_step: int | None = None, limit: int = 1000) -> Page[Point]:
+        """Values by rising step (then name). Raises NotFound."""
+        query = select(Metric).where(Metric.job_id == job_id).order_by(Metric.step, Metric.name).limit(limit + 1)
+        if name is not None:
+            query = query.where(Metric.name == name)
+        if after_step is not None:
+            query = query.where(Metric.step > after_step)
+        with self.database.read() as session:
+            find_job(session, job_id)
+            points = [Point(row.name, row.step, row.epoch, row.value, when(row.at_ms)) for row in session.scalars(query)]
+        return Page(points[:limit], len(points) > limit)
+
+    def events(self, job_id: str, *, after: int | None = None, limit: int = 200) -> Page[EventRecord]:
+        """What happened, oldest first, beginning after the event `after`. Raises NotFound."""
+        query = select(Event).where(Event.job_id == job_id, Event.id > (after or 0)).order_by(Event.id).limit(limit + 1)
+        with self.database.read() as session:
+            find_job(session, job_id)
+            events = [EventRecord(row.id, when(row.at_ms), row.type, row.data) for row in session.scalars(query)]
+        return Page(events[:limit], len(events) > limit)
+
+    # What users ask for
+
+    def request_cancel(self, job_id: str) -> JobRecord:
+        """Cancel: at once what is not running, at the next heartbeat what is. Raises NotFound, Conflict (finished)."""
+        with self.database.write() as session:
+            job = find_job(session, job_id, lock=True)
+            if job.status == JobStatus.CANCELLED:
+                return job_record(job)
+            if job.status != JobStatus.RUNNING:
+                check(job.id, JobStatus(job.status), JobStatus.CANCELLED)
+                now = self.database.now_ms(session)
+                job.status, job.finished_ms = JobStatus.CANCELLED, now
+                note(session, job, now, "cancelled", {"by": "user"})
+            elif job.requested != "cancel":
+                job.requested = "cancel"
+                note(session, job, self.database.now_ms(session), "cancel_requested", {"by": "user"})
+            return job_record(job)
+
+    def request_pause(self, job_id: str) -> JobRecord:
+        """Pause a running job at its next heartbeat, after a checkpoint. Raises NotFound, Conflict."""
+        with self.database.write() as session:
+            job = find_job(session, job_id, lock=True)
+            if job.status == JobStatus.PAUSED:
+                return job_record(job)
+            check(job.id, JobStatus(job.status), JobStatus.PAUSED)
+            if job.requested == "cancel":
+                raise Conflict(f"{job_id} is being cancelled and cannot be paused")
+            if job.requested is None:
+                job.requested = "pause"
+                note(session, job, self.database.now_ms(session), "pause_requested", {"by": "user"})
+            return job_record(job)
+
+    def resume(self, job_id: str) -> JobRecord:
+        """Queue a paused, failed or cancelled job again; it goes on from its last checkpoint. Raises NotFound, Conflict."""
+        with self.database.write() as session:
+            job = find_job(session, job_id, lock=True)
+            if job.status == JobStatus.RUNNING and job.requested == "pause":
+                job.requested = None  # the pause had not happened yet
+                note(session, job, self.database.now_ms(session), "pause_withdrawn", {"by": "user"})
+            elif job.status not in (JobStatus.QUEUED, JobStatus.RUNNING):
+                check(job.id, JobStatus(job.status), JobStatus.QUEUED)
+                now = self.database.now_ms(session)
+                job.status, job.woken_ms, job.finished_ms = JobStatus.QUEUED, now, None
+                job.failures, job.error = 0, None
+                note(session, job, now, "queued", {"by": "user", "why": "resumed"})
+            return job_record(job)
+
+
+__all__ = [
+    "AliasRecord",
+    "Claim",
+    "DatasetDraft",
+    "DatasetRecord",
+    "EncoderDraft",
+    "EncoderRecord",
+    "EventRecord",
+    "JobDraft",
+    "JobRecord",
+    "Page",
+    "Point",
+    "Report",
+    "Repository",
+]

@@ -1,0 +1,101 @@
+"""Between rows and records."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from jobs.errors import KeyReused, NotFound
+from jobs.models import Alias, Dataset, Encoder, Event, IdempotencyKey, Job
+from jobs.records import DatasetRecord, EncoderRecord, JobRecord
+
+
+def when(milliseconds: int) -> datetime:
+    """An aware time in UTC."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def find_job(session: Session, job_id: str, *, lock: bool = False) -> Job:
+    """The row, locked against other writers if asked (on SQLite the transaction does that). Raises NotFound."""
+    query = select(Job).where(Job.id == job_id)
+    job = session.scalar(query.with_for_update() if lock else query)
+    if job is None:
+        raise NotFound(f"there is no job {job_id!r}")
+    return job
+
+
+def note(session: Session, job: Job, now: int, type_: str, data: dict[str, Any]) -> None:
+    """Add to what happened to the job."""
+    session.add(Event(job_id=job.id, at_ms=now, type=type_, data={"attempt": job.attempt, **data}))
+
+
+def made_by_key(session: Session, scope: str, key: str, request_hash: str) -> str | None:
+    """The id of what an Idempotency-Key made, if anything. Raises KeyReused if the body was another."""
+    row = session.get(IdempotencyKey, (scope, key))
+    if row is None:
+        return None
+    if row.request_hash != request_hash:
+        raise KeyReused(f"Idempotency-Key {key!r} was used with another body; use a new key for a new request")
+    return row.made_id
+
+
+def remember_key(session: Session, scope: str, key: str | None, request_hash: str, made_id: str, now: int) -> None:
+    """Tie a key, if there is one, to what it made; a second one is an IntegrityError at the flush."""
+    if key is not None:
+        session.add(IdempotencyKey(scope=scope, key=key, request_hash=request_hash, made_id=made_id, created_ms=now))
+
+
+def job_record(job: Job) -> JobRecord:
+    """A row as a value."""
+    return JobRecord(
+        id=job.id,
+        name=job.name,
+        kind=job.kind,
+        method=job.method,
+        status=str(job.status),
+        requested=job.requested,
+        attempt=job.attempt,
+        created_at=when(job.created_ms),
+        started_at=None if job.started_ms is None else when(job.started_ms),
+        finished_at=None if job.finished_ms is None else when(job.finished_ms),
+        phase=job.phase,
+        progress=job.progress,
+        metrics=job.metrics,
+        health=job.health,
+        error=job.error,
+        labels=job.labels,
+        spec=job.spec,
+        encoder_id=job.encoder_id,
+    )
+
+
+def encoder_records(session: Session, encoders: list[Encoder]) -> list[EncoderRecord]:
+    """Rows as values, with their aliases."""
+    names: dict[str, list[str]] = {}
+    wanted = [encoder.id for encoder in encoders]
+    for alias in session.scalars(select(Alias).where(Alias.encoder_id.in_(wanted)).order_by(Alias.name)):
+        names.setdefault(alias.encoder_id, []).append(alias.name)
+    return [
+        EncoderRecord(
+            id=row.id,
+            job_id=row.job_id,
+            arch=row.arch,
+            dim=row.dim,
+            method=row.method,
+            created_at=when(row.created_ms),
+            metrics=row.metrics,
+            aliases=names.get(row.id, []),
+            sha256=row.sha256,
+            size_bytes=row.size_bytes,
+            folder=row.folder,
+        )
+        for row in encoders
+    ]
+
+
+def dataset_record(row: Dataset) -> DatasetRecord:
+    """A row as a value."""
+    return DatasetRecord(row.id, row.name, row.path, when(row.created_ms), row.facts)

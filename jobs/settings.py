@@ -1,0 +1,73 @@
+"""Settings, read from IMPRINT_* variables once per process. docs/operations.md explains each."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Every default suits one machine; only what differs needs a variable."""
+
+    model_config = SettingsConfigDict(env_prefix="IMPRINT_", extra="ignore", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=1, le=65535)
+    home: Path = Field(Path("imprint-home"), description="Database, jobs, encoders, logs and the bundled broker's files.")
+    data_root: Path = Field(Path(), description="Folder of the pictures; nothing outside of it is read. Default: home/data.")
+    database_url: str = Field("", description="sqlite:///… or postgresql://…. Default: an SQLite file in home.")
+    redis_url: str = Field("", description="redis://… or redis+socket:///…. Default: the bundled broker's socket in home.")
+    api_keys: Annotated[tuple[str, ...], NoDecode] = Field((), description="Comma-separated; empty: no key is asked for.")
+
+    lease_seconds: float = Field(30, gt=0, description="A running job that was not heard of for so long is queued again.")
+    heartbeat_seconds: float = Field(5, gt=0, description="How often a supervisor renews the lease.")
+    poll_seconds: float = Field(
+        0.5, gt=0, description="How often a supervisor reads its trainer's events and the user's requests."
+    )
+    sweep_seconds: float = Field(5, gt=0, description="How often each worker looks for lost jobs.")
+    grace_seconds: float = Field(30, gt=0, description="From SIGTERM to SIGKILL when a worker stops or a job is paused.")
+    cancel_grace_seconds: float = Field(6, gt=0, description="The same when a job is cancelled: its checkpoint matters less.")
+    stall_seconds: float = Field(300, gt=0, description="A trainer without a step for so long (or ten median steps) is killed.")
+    max_attempts: int = Field(3, ge=1, description="Attempts without progress before a job fails.")
+    worker_slots: int = Field(1, ge=1, description="Jobs that one worker trains at a time.")
+    trainer_command: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="JSON list; another launcher of the same command line (torchrun, Slurm). Default: python -m ssl_core."
+    )
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(key.strip() for key in value.split(",") if key.strip()) if isinstance(value, str) else value
+
+    @field_validator("trainer_command", mode="before")
+    @classmethod
+    def _words(cls, value: Any) -> Any:
+        import json
+
+        return tuple(json.loads(value)) if isinstance(value, str) and value.strip() else value or ()
+
+    @model_validator(mode="after")
+    def _below_home(self) -> Settings:
+        home = self.home.absolute()
+        derived = {
+            "home": home,
+            "data_root": (home / "data") if self.data_root == Path() else self.data_root.absolute(),
+            "database_url": self.database_url or f"sqlite:///{home / 'imprint.db'}",
+            "redis_url": self.redis_url or f"redis+socket://{quote(str(home / 'run' / 'valkey.sock'))}",
+        }
+        given = set(self.model_fields_set)
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "__pydantic_fields_set__", given)
+        return self
+
+
+@lru_cache
+def get_settings() -> Settings:
+    """This process's settings, read on the first call."""
+    return Settings()

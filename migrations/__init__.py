@@ -1,0 +1,1 @@
+"""Alembic: one file in versions/ per change of the schema."""

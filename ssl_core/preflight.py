@@ -1,0 +1,166 @@
+"""Look at a complete spec and its data before anything is queued. Knows no torch (timm/ names load it, to ask timm).
+
+    check(spec, data_root) -> Preflight(facts, warnings, problems, estimate)
+
+Problems forbid the run, and each names its field. Warnings are sentences for the person who asked for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, TypedDict
+
+from ssl_core.data.errors import DataError
+from ssl_core.data.machine import fits_in_memory, memory_bytes, store_bytes
+from ssl_core.data.sources import SourceFacts, describe, resolve_data, stored_size
+from ssl_core.spec import BYOLConfig, MoCoConfig, SimCLRConfig, TrainSpec
+from ssl_core.spec.base import nearest
+
+FEW_IMAGES = 1000
+
+
+class Problem(NamedTuple):
+    """Why a run cannot start: the JSON pointer of the field, and a sentence with its value and what would be right."""
+
+    pointer: str
+    detail: str
+
+
+class Estimate(TypedDict, total=False):
+    """What the run would take."""
+
+    images: int
+    size: int  # side of the square the network sees, pixels
+    stored_bytes: int  # all training images decoded
+    in_memory: bool  # whether they are kept so
+    memory_bytes: int  # decoded images that are held at once: all, or some batches
+    steps_per_epoch: int
+    steps_total: int
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What was found. `facts` is None if the source could not be described; a problem says why."""
+
+    facts: SourceFacts | None
+    warnings: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    estimate: Estimate = field(default_factory=Estimate)
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+def check(spec: TrainSpec, data_root: Path, facts: SourceFacts | None = None) -> Preflight:
+    """Every check that needs the data, or packages, but no network. `facts`: what `describe` said, if it was asked already."""
+    problems = _arch_problems(spec)
+    if facts is None:
+        try:
+            facts = describe(spec.data, data_root)
+        except DataError as error:
+            return Preflight(None, problems=[*problems, Problem(error.pointer, f"{error.message} {error.hint}".strip())])
+    problems += _data_problems(spec, facts)
+    estimate = _estimate(spec, facts)
+    warnings = [*facts.problems, *_data_warnings(spec, facts, estimate), *_method_warnings(spec, facts)]
+    return Preflight(facts, warnings, problems, estimate)
+
+
+def _arch_problems(spec: TrainSpec) -> list[Problem]:
+    arch = spec.encoder.arch
+    if not arch.startswith("timm/"):
+        return []
+    try:
+        import timm
+    except ImportError:
+        return [Problem("/encoder/arch", f"'{arch}' needs the package timm, which is not installed: pip install timm")]
+    name = arch.removeprefix("timm/")
+    if timm.is_model(name):
+        return []
+    return [Problem("/encoder/arch", f"timm has no model '{name}'; {_nearest_model(name, timm.list_models())}")]
+
+
+def _nearest_model(name: str, models: list[str]) -> str:
+    """`nearest`, which compares with all 1,300 names only if none begins alike."""
+    alike = [model for model in models if model[:3] == name[:3]]
+    return nearest(name, alike or models)
+
+
+def _data_problems(spec: TrainSpec, facts: SourceFacts) -> list[Problem]:
+    problems = []
+    downloads = getattr(spec.data, "download", False)
+    if not facts.readable and not downloads:
+        problems.append(
+            Problem("/data/path", "none of the sampled images can be opened; they may be damaged or of another format.")
+        )
+    batch = spec.trainer.batch_size
+    if batch > facts.images:
+        most = f"use at most {facts.images:,}" if facts.images >= 2 else "training needs at least 2 images"
+        problems.append(
+            Problem("/trainer/batch_size", f"batch_size = {batch:,} is larger than the {facts.images:,} training images; {most}.")
+        )
+    return problems
+
+
+def _data_warnings(spec: TrainSpec, facts: SourceFacts, estimate: Estimate) -> list[str]:
+    warnings = []
+    if facts.classes is None:
+        warnings.append("There are no labels (no class folders): kNN and linear accuracy are not available; spread and rank are.")
+    elif facts.held_out == 0:
+        warnings.append("No labelled image is held out: kNN and linear accuracy are not available.")
+    elif len(facts.classes) > facts.images / 2:
+        warnings.append(
+            f"{len(facts.classes):,} class folders for {facts.images:,} images: they may not be classes; see data.labels."
+        )
+    if facts.images < FEW_IMAGES:
+        warnings.append(f"{facts.images:,} images are few to learn from: expect an encoder that knows little beyond them.")
+    if facts.typical_size and estimate["size"] > 2 * min(facts.typical_size) and facts.source == "folder":
+        width, height = facts.typical_size
+        warnings.append(
+            f"Images of typically {width}×{height} px are scaled up to {estimate['size']} px; a smaller data.size is faster."
+        )
+    if spec.data.in_memory == "always" and estimate["stored_bytes"] > 0.8 * memory_bytes():
+        gigabytes, all_of_it = estimate["stored_bytes"] / 2**30, memory_bytes() / 2**30
+        warnings.append(f"in_memory = 'always' takes {gigabytes:.1f} GiB of {all_of_it:.1f} GiB of memory; 'auto' would stream.")
+    return warnings
+
+
+def _method_warnings(spec: TrainSpec, facts: SourceFacts) -> list[str]:
+    warnings = []
+    method, batch = spec.method, spec.trainer.batch_size
+    if isinstance(method, MoCoConfig) and method.queue_size > facts.images:
+        warnings.append(
+            f"queue_size {method.queue_size:,} is larger than the {facts.images:,} images: "
+            "an image's own past keys are among its negatives."
+        )
+    if isinstance(method, SimCLRConfig) and batch < 64:
+        warnings.append(f"SimCLR takes its negatives from the batch, and batch_size {batch} gives few.")
+    if method.branches.shuffle_bn and batch < 2 * method.branches.bn_splits:
+        warnings.append(f"shuffle_bn splits a batch of {batch} into {method.branches.bn_splits} parts of less than 2 images.")
+    if isinstance(method, BYOLConfig) and method.branches.predictor.layers == 0 and method.branches.target == "shared":
+        warnings.append("BYOL without a predictor and without a target network collapses.")
+    if spec.optim.warmup_epochs >= spec.trainer.max_epochs:
+        warnings.append(
+            f"warmup_epochs {spec.optim.warmup_epochs:g} leaves none of the {spec.trainer.max_epochs} epochs "
+            "at the full learning rate."
+        )
+    return warnings
+
+
+def _estimate(spec: TrainSpec, facts: SourceFacts) -> Estimate:
+    data = resolve_data(spec.data, facts)
+    assert data.size is not None
+    side, batch = stored_size(data), spec.trainer.batch_size
+    kept = fits_in_memory(data.in_memory, facts.images, side)
+    full, rest = divmod(facts.images, batch)
+    steps = full + (not data.drop_last and rest >= 2)
+    return Estimate(
+        images=facts.images,
+        size=data.size,
+        stored_bytes=store_bytes(facts.images, side),
+        in_memory=kept,
+        memory_bytes=store_bytes(facts.images if kept else min(facts.images, 4 * batch), side),
+        steps_per_epoch=steps,
+        steps_total=steps * spec.trainer.max_epochs,
+    )

@@ -1,0 +1,154 @@
+"""/jobs/{id}/metrics, /events, /logs and /checkpoints."""
+
+from __future__ import annotations
+
+import json
+import threading
+from datetime import UTC, datetime
+
+import pytest
+
+from jobs.records import Point, Report
+
+
+@pytest.fixture
+def running(service, submit):
+    """A job that an attempt is training, and a function that reports for it."""
+    job = submit()
+    claim = service.repository.claim(job.id, "test", 60)
+
+    def report(**fields):
+        return service.repository.record(job.id, claim.attempt, Report(**fields), lease_seconds=60)
+
+    report.job, report.attempt = job, claim.attempt
+    report.folder = service.home / "jobs" / job.id / str(claim.attempt)
+    return report
+
+
+def points(name, *steps):
+    return [Point(name, step, step // 10, float(step), datetime.now(UTC)) for step in steps]
+
+
+class TestMetrics:
+    def test_by_name_and_step(self, service, running):
+        running(points=points("train_loss", 10, 20, 30) + points("knn_top1", 20))
+        at = f"/jobs/{running.job.id}/metrics"
+        body = service.http.get(at, params={"name": "train_loss", "after_step": 10}).json()
+        assert body["object"] == "list" and body["has_more"] is False
+        assert [(each["step"], each["value"], each["name"]) for each in body["data"]] == [
+            (20, 20.0, "train_loss"),
+            (30, 30.0, "train_loss"),
+        ]
+        assert set(body["data"][0]) == {"step", "epoch", "name", "value", "at"} and body["data"][0]["at"].endswith("Z")
+        assert len(service.http.get(at).json()["data"]) == 4
+
+    def test_pages(self, service, running):
+        running(points=points("train_loss", *range(1, 8)))
+        seen, after = [], 0
+        while True:
+            params = {"name": "train_loss", "after_step": after, "limit": 3}
+            body = service.http.get(f"/jobs/{running.job.id}/metrics", params=params).json()
+            seen += [each["step"] for each in body["data"]]
+            after = seen[-1]
+            if not body["has_more"]:
+                break
+        assert seen == list(range(1, 8))
+
+    def test_not_a_number_is_null(self, service, running):
+        running(points=[Point("train_loss", 1, 0, None, datetime.now(UTC))])
+        assert service.http.get(f"/jobs/{running.job.id}/metrics").json()["data"][0]["value"] is None
+
+    def test_unknown_job(self, service):
+        assert service.http.get(f"/jobs/job_{'0' * 26}/metrics").status_code == 404
+
+
+class TestEvents:
+    def test_polling_by_cursor(self, service, running):
+        running(events=[("warning", {"message": f"{n}"}) for n in range(3)])
+        at = f"/jobs/{running.job.id}/events"
+        everything = service.http.get(at).json()["data"]
+        assert [each["data"]["message"] for each in everything if each["type"] == "warning"] == ["0", "1", "2"]
+        ids = [each["id"] for each in everything]
+        assert ids == sorted(ids)
+        page = service.http.get(at, params={"after": ids[0], "limit": 1}).json()
+        assert [each["id"] for each in page["data"]] == ids[1:2] and page["has_more"] is True
+        assert service.http.get(at, params={"after": ids[-1]}).json()["data"] == []
+
+    def stream(self, service, job_id, **headers):
+        """The stream's events as (id, type, data), until it ends."""
+        found = []
+        with service.http.stream("GET", f"/jobs/{job_id}/events", headers={"Accept": "text/event-stream", **headers}) as answer:
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            fields = {}
+            for line in answer.iter_lines():
+                if line:
+                    name, _, value = line.partition(": ")
+                    fields[name] = value
+                elif "data" in fields:
+                    found.append((fields.get("id"), fields["event"], json.loads(fields["data"])))
+                    fields = {}
+        return found
+
+    def test_stream_follows_to_the_end(self, service, running):
+        def later():
+            running(events=[("warning", {"message": "late"})])
+            service.repository.request_cancel(running.job.id)
+            service.repository.stopped(running.job.id, running.attempt, "cancel")
+
+        timer = threading.Timer(0.3, later)
+        timer.start()
+        events = self.stream(service, running.job.id)
+        timer.join()
+        assert "late" in [data["data"].get("message") for _, kind, data in events if kind == "warning"]
+        assert events[-1][1:] == ("end", {"status": "cancelled"})
+
+    def test_stream_continues_after_the_last_event(self, service, submit):
+        job = submit()
+        service.repository.request_cancel(job.id)
+        first = self.stream(service, job.id)
+        rest = self.stream(service, job.id, **{"Last-Event-ID": first[0][0]})
+        assert rest == first[1:]
+        assert self.stream(service, job.id, **{"Last-Event-ID": "rubbish"}) == first
+
+    def test_unknown_job(self, service):
+        at = f"/jobs/job_{'0' * 26}/events"
+        assert service.http.get(at).status_code == 404
+        assert service.http.get(at, headers={"Accept": "text/event-stream"}).status_code == 404
+
+
+class TestLogs:
+    def test_the_last_lines(self, service, running):
+        running.folder.mkdir(parents=True)
+        (running.folder / "log.txt").write_bytes(b"".join(b"line %d\n" % n for n in range(500)) + b"\xff torn")
+        at = f"/jobs/{running.job.id}/logs"
+        answer = service.http.get(at, params={"tail": 3})
+        assert answer.headers["content-type"].startswith("text/plain")
+        assert answer.text == "line 498\nline 499\n\\xff torn"
+        assert len(service.http.get(at).text.splitlines()) == 200
+
+    def test_nothing_yet(self, service, submit):
+        answer = service.http.get(f"/jobs/{submit().id}/logs")
+        assert (answer.status_code, answer.text) == (200, "")
+
+    def test_a_huge_log_is_read_from_its_end(self, service, running):
+        running.folder.mkdir(parents=True)
+        (running.folder / "log.txt").write_bytes(b"x" * 3_000_000 + b"\n" + b"end\n" * 10)
+        answer = service.http.get(f"/jobs/{running.job.id}/logs", params={"tail": 1000})
+        assert answer.text == "end\n" * 10
+
+
+class TestCheckpoints:
+    def test_newest_first(self, service, running):
+        folder = running.folder / "checkpoints"
+        folder.mkdir(parents=True)
+        for step in (100, 200):
+            (folder / f"step-{step:08d}.ckpt").write_bytes(b"x" * step)
+            (folder / f"step-{step:08d}.ckpt.sha256").write_text("…")
+        data = service.http.get(f"/jobs/{running.job.id}/checkpoints").json()["data"]
+        assert [(each["file"], each["step"], each["size_bytes"], each["attempt"]) for each in data] == [
+            ("checkpoints/step-00000200.ckpt", 200, 200, 1),
+            ("checkpoints/step-00000100.ckpt", 100, 100, 1),
+        ]
+
+    def test_none(self, service, submit):
+        assert service.http.get(f"/jobs/{submit().id}/checkpoints").json()["data"] == []

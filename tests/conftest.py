@@ -1,0 +1,9 @@
+"""What all tests share: `from support.servers import postgres, valkey`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+# pytest runs with --import-mode=importlib, which puts nothing on the path.
+sys.path.insert(0, str(Path(__file__).resolve().parent))

@@ -1,0 +1,113 @@
+"""What is refused and what is warned of before a run is queued."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ssl_core.preflight import Problem, check
+from ssl_core.spec import TrainSpec
+
+
+def spec(**sections: Any) -> TrainSpec:
+    return TrainSpec.model_validate({"data": {"source": "digits"}, **sections})
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for i in range(30):
+        pixels = np.random.default_rng(i).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / f"photos/{i}.png")
+    return tmp_path
+
+
+def test_the_smallest_spec_passes(tmp_path: Path) -> None:
+    found = check(spec(), tmp_path)
+    assert found.ok and found.facts is not None and found.warnings == []
+    assert found.estimate["steps_per_epoch"] == 1437 // 256
+    assert found.estimate["steps_total"] == 5 * 100
+    assert found.estimate["memory_bytes"] == 1437 * 3 * 32 * 32 and found.estimate["in_memory"]
+
+
+def test_batch_larger_than_the_dataset(tmp_path: Path) -> None:
+    found = check(spec(trainer={"batch_size": 2048}), tmp_path)
+    assert found.problems == [
+        Problem("/trainer/batch_size", "batch_size = 2,048 is larger than the 1,437 training images; use at most 1,437.")
+    ]
+
+
+def test_missing_data_is_a_problem_with_a_hint(photos: Path) -> None:
+    found = check(spec(data={"source": "folder", "path": "fotos"}), photos)
+    assert found.facts is None and not found.ok
+    assert found.problems[0].pointer == "/data/path"
+    assert "'fotos'" in found.problems[0].detail and "photos" in found.problems[0].detail
+
+
+def test_link_out_of_the_data_root(photos: Path) -> None:
+    root = photos / "root"
+    root.mkdir()
+    (root / "photos").symlink_to(photos / "photos")
+    found = check(spec(data={"source": "folder", "path": "photos"}), root)
+    assert "leads out of the data root" in found.problems[0].detail
+
+
+def test_missing_archives(tmp_path: Path) -> None:
+    for source in ("cifar10", "stl10", "imagenet"):
+        assert check(spec(data={"source": source}), tmp_path).problems[0].pointer == "/data/path"
+    assert check(spec(data={"source": "cifar10", "download": True}), tmp_path).ok
+
+
+def test_unknown_timm_model_and_missing_data_are_told_together(tmp_path: Path) -> None:
+    found = check(spec(encoder={"arch": "timm/vit_tiny_patch16_225"}, data={"source": "folder", "path": "no"}), tmp_path)
+    assert [problem.pointer for problem in found.problems] == ["/encoder/arch", "/data/path"]
+    assert "did you mean 'vit_tiny_patch16_224'" in found.problems[0].detail
+    assert check(spec(encoder={"arch": "timm/vit_tiny_patch16_224"}), tmp_path).ok
+
+
+def test_warnings(photos: Path) -> None:
+    folder = {"source": "folder", "path": "photos"}
+    few = check(spec(data={**folder, "size": 128}, trainer={"batch_size": 8}, method={"name": "moco"}), photos)
+    assert few.ok
+    text = "\n".join(few.warnings)
+    for words in (
+        "There are no labels",
+        "images are few",
+        "50×40 px are scaled up to 128",
+        "queue_size 65,536 is larger",
+    ):
+        assert words in text
+    assert "shuffle_bn" not in text
+    split = {"name": "moco", "queue_size": 8, "branches": {"shuffle_bn": True}}
+    assert any("shuffle_bn" in each for each in check(spec(trainer={"batch_size": 12}, method=split), photos).warnings)
+    late = check(spec(optim={"warmup_epochs": 100}, trainer={"batch_size": 32}), photos).warnings
+    assert any("warmup_epochs 100" in each for each in late) and any("batch_size 32 gives few" in each for each in late)
+
+
+def test_unreadable_images_are_a_problem(photos: Path) -> None:
+    for file in (photos / "photos").iterdir():
+        file.write_bytes(b"not an image")
+    found = check(spec(data={"source": "folder", "path": "photos"}, trainer={"batch_size": 4}), photos)
+    assert [problem.pointer for problem in found.problems] == ["/data/path"]
+
+
+def test_estimate_of_streaming(photos: Path) -> None:
+    data = {"source": "folder", "path": "photos", "in_memory": "never", "size": 96}
+    found = check(spec(data=data, trainer={"batch_size": 4}), photos)
+    assert not found.estimate["in_memory"] and found.estimate["memory_bytes"] == 16 * 3 * 110 * 110
+
+
+def test_importing_and_checking_need_no_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; import ssl_core.preflight; assert 'torch' not in sys.modules\n"
+        "from ssl_core.spec import TrainSpec\n"
+        f"found = ssl_core.preflight.check(TrainSpec(data={{'source': 'digits'}}), Path({str(tmp_path)!r}))\n"
+        "assert found.ok and not {'torch', 'sklearn'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,32 @@
+"""python -m worker: a worker by the settings alone."""
+
+from __future__ import annotations
+
+import sys
+
+from jobs.database import migrate
+from jobs.settings import get_settings
+
+
+def main() -> int:
+    """Migrate, then supervise until told to stop."""
+    settings = get_settings()
+    settings.home.mkdir(parents=True, exist_ok=True)
+    migrate(settings.database_url)
+    from worker.tasks import app
+
+    app.worker_main(
+        [
+            "worker",
+            "--pool=threads",
+            f"--concurrency={settings.worker_slots}",
+            "--without-gossip",
+            "--without-mingle",
+            "--loglevel=INFO",
+        ]
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

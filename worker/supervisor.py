@@ -1,0 +1,234 @@
+"""From claim to encoder: starts one trainer, tells the database what it says, and makes it stop when it should.
+
+The supervisor holds the lease. Whoever fences it off (a later attempt) makes it kill its trainer at once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import statistics
+import threading
+import time
+from collections import deque
+from typing import Any
+
+from jobs.artifacts import Artifacts
+from jobs.errors import Fenced, Unavailable
+from jobs.records import Claim, EncoderDraft, Report
+from jobs.repository import Repository
+from jobs.settings import Settings
+from worker.child import DEFAULT_COMMAND, Child, environment, in_words, log_tail, wait
+from worker.tail import Tail, report
+
+log = logging.getLogger("worker")
+
+FINISHED, STOPPED, HOPELESS = 0, 3, 4  # exit statuses of `python -m ssl_core`
+
+
+def worker_name() -> str:
+    """host:pid, for people who read events."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+class Supervisor:
+    """Runs jobs one after the other in the calling thread; `shutdown`, set by another, makes it give its job back."""
+
+    def __init__(self, repository: Repository, settings: Settings, shutdown: threading.Event | None = None) -> None:
+        self.repository = repository
+        self.settings = settings
+        self.artifacts = Artifacts(settings.home)
+        self.shutdown = shutdown or threading.Event()
+
+    def run(self, job_id: str) -> None:
+        """Claim the job and see it through; returns at once when it is not there to be claimed."""
+        if self.shutdown.is_set():
+            return  # the message is lost, and the sweep of another worker finds the job
+        claim = self.repository.claim(job_id, worker_name(), self.settings.lease_seconds)
+        if claim is None:
+            log.info("%s is not queued (any more): nothing to do", job_id)
+            return
+        log.info("%s attempt %d begins", claim.job_id, claim.attempt)
+        try:
+            _Attempt(self, claim).run()
+        except Fenced as fenced:
+            log.warning("%s", fenced)
+        except Exception:
+            log.exception("%s attempt %d: the supervisor failed; the lease will run out", claim.job_id, claim.attempt)
+
+
+class _Attempt:
+    """One claim, one trainer."""
+
+    def __init__(self, supervisor: Supervisor, claim: Claim) -> None:
+        self.repository = supervisor.repository
+        self.settings = supervisor.settings
+        self.artifacts = supervisor.artifacts
+        self.shutdown = supervisor.shutdown
+        self.claim = claim
+        self.out = self.artifacts.attempt_folder(claim.job_id, claim.attempt)
+        self.tail = Tail(self.out / "events.jsonl")
+        self.phase: str | None = None
+        self.error: dict[str, Any] | None = None
+        self.why: str | None = None  # why the trainer was told to stop: cancel, pause, shutdown
+        self.kill_at = float("inf")
+        self.confirmed = time.monotonic()  # when the lease was last renewed
+        self.stalled = False
+        self.requested: str | None = None
+        self.unsaid: Report | None = None  # what the database did not take yet
+        self.steps: deque[float] = deque(maxlen=50)  # seconds per step, of late
+        self.step = -1
+        self.step_at = time.monotonic()
+
+    def run(self) -> None:
+        child = self._start()
+        if child is None:
+            return
+        try:
+            while not self._over(child):
+                self._look_after(child)
+            while self._report():  # a burst may be longer than one reading
+                pass
+            self._conclude(child)
+        finally:
+            child.close()
+
+    # Beginning
+
+    def _start(self) -> Child | None:
+        command = self.settings.trainer_command or DEFAULT_COMMAND
+        try:
+            spec = self.artifacts.write_spec(self.claim.job_id, self.claim.spec)
+            resume = self.artifacts.earlier_attempts(self.claim.job_id, self.claim.attempt)
+            return Child.start(command, spec, self.out, self.settings.data_root, resume, environment(os.environ))
+        except OSError as error:
+            text = f"the trainer could not be started: {error}"
+            self._crashed(
+                {"code": "not_started", "message": text, "hint": "look at the disk and the permissions of IMPRINT_HOME"}
+            )
+            return None
+
+    # Meanwhile
+
+    def _over(self, child: Child) -> bool:
+        return wait(child, self.settings.poll_seconds)
+
+    def _look_after(self, child: Child) -> None:
+        try:
+            self._report()
+        except Fenced:
+            child.kill()
+            raise
+        except Unavailable as error:
+            log.warning("%s: %s", self.claim.job_id, error)
+            if time.monotonic() - self.confirmed > self.settings.lease_seconds:
+                child.kill()  # someone else may run it by now
+                raise
+        if self.shutdown.is_set():
+            self._stop(child, "shutdown", self.settings.grace_seconds)
+        if time.monotonic() >= self.kill_at and not child.killed:
+            log.warning("%s did not stop in time and is killed", self.claim.job_id)
+            child.kill()
+        elif self.why is None and self._stands_still():
+            log.warning("%s has made no step for %.0f s and is killed", self.claim.job_id, time.monotonic() - self.step_at)
+            self.stalled = True
+            child.kill()
+        if self.requested is not None:
+            grace = self.settings.cancel_grace_seconds if self.requested == "cancel" else self.settings.grace_seconds
+            self._stop(child, self.requested, grace)
+
+    def _stop(self, child: Child, why: str, grace: float) -> None:
+        """Once; but a cancel may overtake a pause or a shutdown."""
+        if self.why == why or self.why == "cancel":
+            return
+        log.info("%s is told to stop: %s", self.claim.job_id, why)
+        self.why = why
+        self.kill_at = min(self.kill_at, time.monotonic() + grace)
+        child.ask_to_stop()
+
+    def _report(self) -> bool:
+        """Write what is new, renew the lease, see what the user asks for; whether anything was new.
+
+        Raises Fenced, Unavailable.
+        """
+        events = self.tail.read()
+        said = report(events, self.phase)
+        self._watch(events)
+        self.unsaid = said if self.unsaid is None else _joined(self.unsaid, said)
+        self.requested = self.repository.record(self.claim.job_id, self.claim.attempt, self.unsaid, self.settings.lease_seconds)
+        self.unsaid = None
+        self.confirmed = time.monotonic()
+        return bool(events)
+
+    def _watch(self, events: list[dict[str, Any]]) -> None:
+        now = time.monotonic()
+        for event in events:
+            if event["type"] == "error":
+                self.error = {name: str(event.get(name, "")) for name in ("code", "message", "hint")}
+            elif event["type"] == "phase":
+                self.phase, self.step_at = event.get("phase"), now
+            elif event["type"] == "progress" and int(event["step"]) > self.step:
+                if self.step >= 0:
+                    self.steps.append((now - self.step_at) / (int(event["step"]) - self.step))
+                self.step, self.step_at = int(event["step"]), now
+
+    def _stands_still(self) -> bool:
+        median = statistics.median(self.steps) if self.steps else 0.0
+        return time.monotonic() - self.step_at > max(10 * median, self.settings.stall_seconds)
+
+    # End
+
+    def _conclude(self, child: Child) -> None:
+        status = child.poll()
+        assert status is not None
+        job_id, attempt = self.claim.job_id, self.claim.attempt
+        if status == FINISHED:
+            self._publish()
+        elif self.why is not None and (status == STOPPED or child.killed or status < 0):
+            self.repository.stopped(job_id, attempt, self.why)  # type: ignore[arg-type]
+        elif status == HOPELESS:
+            error = self.error or {"code": "failed", "message": "the trainer gave no reason", "hint": log_tail(self.out)}
+            self.repository.fail(job_id, attempt, error)
+            log.info("%s failed: %s", job_id, error["message"])
+        elif self.stalled:
+            text = f"the trainer made no step for {self.settings.stall_seconds:.0f} s or more and was killed"
+            self._crashed({"code": "stalled", "message": text, "hint": log_tail(self.out)})
+        else:
+            self._crashed({"code": "crashed", "message": f"the trainer {in_words(status)}", "hint": log_tail(self.out)})
+
+    def _publish(self) -> None:
+        exported = self.out / "encoder"
+        manifest = json.loads((exported / "manifest.json").read_text(encoding="utf-8"))
+        if not self.repository.is_live(self.claim.job_id, self.claim.attempt):
+            raise Fenced(f"attempt {self.claim.attempt} of {self.claim.job_id} was overtaken before it published")
+        folder = self.artifacts.publish(self.claim.job_id, self.claim.attempt, exported)
+        draft = EncoderDraft(
+            arch=manifest["arch"],
+            dim=manifest["dim"],
+            method=manifest["method"],
+            metrics=manifest["metrics"],
+            sha256=manifest["sha256"],
+            size_bytes=manifest["size_bytes"],
+            folder=str(folder),
+        )
+        encoder = self.repository.succeed(self.claim.job_id, self.claim.attempt, draft)
+        log.info("%s succeeded: %s", self.claim.job_id, encoder)
+        self.artifacts.clear_checkpoints(self.claim.job_id, self.claim.attempt)
+
+    def _crashed(self, error: dict[str, Any]) -> None:
+        status = self.repository.crashed(self.claim.job_id, self.claim.attempt, error, self.settings.max_attempts)
+        log.warning("%s: %s; the job is %s", self.claim.job_id, error["message"], status)
+
+
+def _joined(first: Report, second: Report) -> Report:
+    """Two reports as one, for when the database did not answer in between."""
+    return Report(
+        second.progress or first.progress,
+        second.phase or first.phase,
+        [*first.points, *second.points],
+        second.health or first.health,
+        [*first.events, *second.events],
+        second.checkpoint_step if second.checkpoint_step is not None else first.checkpoint_step,
+    )

@@ -1,0 +1,75 @@
+"""Looks for what fell between two stools: expired leases, wake-ups that got lost, folders without a row.
+
+Every worker runs one; passes are idempotent, so any number of them may run at the same time.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from jobs import queue
+from jobs.artifacts import Artifacts
+from jobs.errors import JobsError
+from jobs.repository import Repository
+from jobs.settings import Settings
+from kombu.exceptions import OperationalError as BrokerError
+
+log = logging.getLogger("worker")
+
+_WAKE_AFTER = 10.0  # seconds a queued job waits before it is woken again
+_CLEAN_EVERY = 600.0
+
+
+class Sweeper:
+    """One pass every few seconds until stopped."""
+
+    def __init__(self, repository: Repository, settings: Settings, wake: Callable[[str], object]) -> None:
+        """wake(job_id) sends a wake-up; called again and again for a job that nobody takes."""
+        self.repository, self.settings, self.wake = repository, settings, wake
+        self._stop = threading.Event()
+        self._cleaned = 0.0
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Sweep in a thread of its own."""
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the pass under way."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(10)
+
+    def sweep(self) -> list[str]:
+        """One pass; returns the jobs that were woken. Raises JobsError."""
+        expired = self.repository.expire_leases(self.settings.max_attempts)
+        for job_id in expired:
+            log.warning("%s: its lease ran out; it is queued again", job_id)
+        woken = [*expired, *(self.repository.stale_queued(_WAKE_AFTER) if self._queue_is_empty() else [])]
+        for job_id in dict.fromkeys(woken):
+            self.wake(job_id)
+        if time.monotonic() - self._cleaned > _CLEAN_EVERY:
+            self._cleaned = time.monotonic()
+            Artifacts(self.settings.home).remove_leftovers(self.repository.encoder_folders())
+        return woken
+
+    @staticmethod
+    def _queue_is_empty() -> bool:
+        """While wake-ups wait, workers are busy: more of them would only pile up. A lost one is noticed once they are gone."""
+        try:
+            return queue.broker_alive() and queue.pending() == 0
+        except (OSError, BrokerError):
+            return False
+
+    def _run(self) -> None:
+        while not self._stop.wait(self.settings.sweep_seconds):
+            try:
+                self.sweep()
+            except JobsError as error:
+                log.warning("sweep: %s", error)
+            except Exception:
+                log.exception("sweep failed; the next one may not")

@@ -1,0 +1,69 @@
+"""The one Celery task, and what a worker starts and stops with.
+
+    celery -A worker.tasks worker -P threads -c 1 --without-gossip --without-mingle      or      python -m worker
+
+Threads, because a task only supervises: the SIGTERM handler then shares a process with the trainers' handles.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from functools import lru_cache
+from typing import Any
+
+from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutting_down
+
+from jobs.database import connect, migrate
+from jobs.queue import TASK, celery_app, enqueue
+from jobs.repository import Repository
+from jobs.settings import get_settings
+from worker.supervisor import Supervisor
+from worker.sweeper import Sweeper
+
+app = celery_app()
+shutdown = threading.Event()
+log = logging.getLogger("worker")
+
+
+@lru_cache
+def repository() -> Repository:
+    """This process's way to the database."""
+    return Repository(connect(get_settings().database_url))
+
+
+@lru_cache
+def sweeper() -> Sweeper:
+    """This process's sweeper."""
+    return Sweeper(repository(), get_settings(), enqueue)
+
+
+@app.task(name=TASK)
+def supervise(job_id: str) -> None:
+    """Claim the job and see it through. Running it twice does nothing the second time."""
+    Supervisor(repository(), get_settings(), shutdown).run(job_id)
+
+
+@setup_logging.connect
+def _logging(**_: Any) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+@worker_process_init.connect
+def _refuse_prefork(**_: Any) -> None:
+    raise RuntimeError("start the worker with -P threads: prefork children cannot hand their trainers back on SIGTERM")
+
+
+@worker_ready.connect
+def _ready(**_: Any) -> None:
+    migrate(get_settings().database_url)
+    sweeper().start()
+    log.info("ready: %d slot(s), home %s", get_settings().worker_slots, get_settings().home)
+
+
+@worker_shutting_down.connect
+def _shutting_down(**_: Any) -> None:
+    """Trainers checkpoint and end; their jobs are queued again with their progress kept."""
+    shutdown.set()
+    sweeper().stop()
