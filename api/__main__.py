@@ -9,9 +9,10 @@ import sys
 from types import FrameType
 
 import uvicorn
-from jobs.settings import get_settings
+from fastapi import FastAPI
 
 from api.main import create_app
+from jobs.settings import get_settings
 
 GRACE_SECONDS = 20  # for requests in flight when asked to stop
 
@@ -19,8 +20,12 @@ GRACE_SECONDS = 20  # for requests in flight when asked to stop
 class Server(uvicorn.Server):
     """Tells the application at the first signal: event streams end, /embed and /readyz say that the service is stopping."""
 
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self.app = app
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        services = getattr(self.config.loaded_app.state, "services", None) if self.config.loaded else None
+        services = getattr(self.app.state, "services", None)
         if services is not None:
             services.draining.set()
         super().handle_exit(sig, frame)
@@ -53,8 +58,9 @@ def main() -> int:
     if why is not None:
         print(why, file=sys.stderr)
         return 2
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
         access_log=False,
@@ -63,7 +69,7 @@ def main() -> int:
         server_header=False,
     )
     try:
-        Server(config).run()
+        Server(config, app).run()
     except KeyboardInterrupt:  # uvicorn raises the signal again after a clean stop
         return 128 + signal.SIGINT
     return 0

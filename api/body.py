@@ -12,6 +12,7 @@ from api.errors import Problem, invalid
 from ssl_core.spec.base import explain
 
 Model = TypeVar("Model", bound=BaseModel)
+MAX_DEPTH = 32  # a spec needs five
 
 
 def media_type(request: Request) -> str:
@@ -39,6 +40,8 @@ def parse_object(body: bytes) -> dict[str, Any]:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise invalid([("", f"the body is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}")]) from None
+    if _deeper(value, MAX_DEPTH):
+        raise invalid([("", f"the body is nested more than {MAX_DEPTH} levels deep")])
     if not isinstance(value, dict):
         raise invalid([("", f"the body must be a JSON object, not {_kind(value)}")])
     return value
@@ -55,6 +58,20 @@ def validated(model: type[Model], value: dict[str, Any]) -> Model:
         return model.model_validate(value)
     except ValidationError as error:
         raise invalid([explain(each) for each in error.errors(include_url=False)]) from None
+
+
+def _deeper(value: object, limit: int) -> bool:
+    """Whether arrays and objects lie in each other more than `limit` times."""
+    level: list[object] = [value]
+    for _ in range(limit + 1):
+        level = [inner for each in level for inner in _children(each)]
+    return bool(level)
+
+
+def _children(value: object) -> list[object]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
 
 
 def _kind(value: object) -> str:

@@ -76,5 +76,7 @@ def _facts(path: str, services: ServicesDep) -> dict[str, Any]:
         raise invalid([explain(each) for each in error.errors(include_url=False)]) from None
     except DataError as error:
         raise invalid([("/path", f"{error.message} {error.hint}".strip())]) from None
+    except OSError as error:  # a name too long, a folder that may not be read
+        raise invalid([("/path", f"cannot be read: {error.strerror}")]) from None
     classes = None if found.classes is None else len(found.classes)
     return {"images": found.images, "held_out": found.held_out, "classes": classes, "fingerprint": found.fingerprint}

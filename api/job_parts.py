@@ -32,7 +32,9 @@ _STEP = re.compile(r"step-(\d+)\.ckpt")
 def metrics(
     job_id: JobId,
     repository: Repo,
-    name: Annotated[str | None, Query(max_length=100, description="Only this one, for example train_loss.")] = None,
+    name: Annotated[
+        str | None, Query(max_length=60, pattern=r"^[ -~]+$", description="Only this one, for example train_loss.")
+    ] = None,
     after_step: Annotated[int | None, Query(ge=0, le=2**53, description="Only what was measured after this step.")] = None,
     limit: LongLimit = 1000,
 ) -> ListOf[MetricPoint]:

@@ -69,7 +69,7 @@ def list_jobs(
     known = {"limit", "after", "status", "method"}
     labels: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
-        if name.startswith(_LABEL) and len(name) > len(_LABEL):
+        if name.startswith(_LABEL) and len(name) > len(_LABEL) and (name + value).isprintable():
             labels[name.removeprefix(_LABEL)] = value
         elif name not in known:
             hint = nearest(name, [*known, "label.<key>"])

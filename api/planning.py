@@ -141,4 +141,6 @@ def _complete(sections: dict[str, Any], preset: str | None, data_root: Path, pro
         return describe(data, data_root)
     except DataError as error:
         problems.append((error.pointer, f"{error.message} {error.hint}".strip()))
-        return None
+    except OSError as error:  # a name too long, a folder that may not be read
+        problems.append(("/data/path", f"cannot be read: {error.strerror}"))
+    return None

@@ -49,16 +49,8 @@ def read_settings(**chosen: Any) -> Settings:
 def make(settings: Settings) -> Plan:
     """Folders made, checks passed, commands ready. Raises StackError."""
     check_exposure(settings)
-    home = Path(settings.home).resolve()
+    home = prepare_home(settings)
     run, logs = home / "run", home / "logs"
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        logs.mkdir(exist_ok=True)
-    except OSError as error:
-        raise StackError(
-            f"cannot use {home} as the home: {error.strerror}", "choose another with --home or IMPRINT_HOME"
-        ) from error
-    broker.private_folder(run)
     data_root = check_data_root(settings, home)
 
     path = None if os.environ.get("IMPRINT_REDIS_URL") else broker.socket_path(run)
@@ -83,6 +75,19 @@ def make(settings: Settings) -> Plan:
             0, Child("broker", [broker.binary(), str(config)], dict(os.environ), logs / "broker.log", BROKER_PATIENCE)
         )
     return Plan(settings, home, data_root, address(settings), tuple(children), path)
+
+
+def prepare_home(settings: Settings) -> Path:
+    """The home with its run and logs folders, made where they are missing. Raises StackError."""
+    home = settings.home.resolve()
+    try:
+        (home / "logs").mkdir(parents=True, exist_ok=True)
+        broker.private_folder(home / "run")
+    except OSError as error:
+        raise StackError(
+            f"cannot use {home} as the home: {error.strerror}", "choose another with --home or IMPRINT_HOME"
+        ) from error
+    return home
 
 
 def check_exposure(settings: Settings) -> None:

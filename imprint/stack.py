@@ -17,13 +17,12 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from jobs.settings import Settings
-
 from imprint import broker, running
 from imprint import plan as planning
 from imprint.child import Child
 from imprint.errors import StackError
 from imprint.plan import Plan
+from jobs.settings import Settings
 
 READY_WITHIN = 60.0  # seconds from the start to the first answer
 QUICK = 10.0  # a child that lives shorter than this died quickly
@@ -36,8 +35,7 @@ Say = Callable[[str], None]
 
 def up(settings: Settings, say: Say, welcome: Callable[[Plan], None]) -> None:
     """Run the stack until it is asked to stop. Raises StackError when it cannot start or keep running."""
-    home = settings.home.resolve()
-    broker.private_folder(home / "run")
+    home = planning.prepare_home(settings)
     lock = running.Lock(home)
     if not lock.acquire():
         raise StackError(

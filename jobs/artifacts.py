@@ -20,6 +20,7 @@ from typing import Any
 from jobs.ids import encoder_id
 
 _ID = re.compile(r"^[a-z]+_[0-9A-HJKMNP-TV-Z]{26}$")
+_ENCODER_FOLDER = re.compile(r"^\.?enc_[0-9A-HJKMNP-TV-Z]{26}\.")
 _LEFTOVER_SECONDS = 3600
 
 
@@ -81,11 +82,20 @@ class Artifacts:
         return target
 
     def remove_leftovers(self, recorded: set[str], now: float | None = None) -> list[Path]:
-        """Remove encoder folders that no row names and that are older than an hour; returns them."""
+        """Remove encoder folders that no row names and that are older than an hour; returns them.
+
+        Compared by name, which ids make unique: a home that was moved, or is mounted elsewhere, must not lose its encoders.
+        Only what has the name of a published or half-published encoder is touched.
+        """
         if not self.encoders.is_dir():
             return []
         before = (time.time() if now is None else now) - _LEFTOVER_SECONDS
-        left = [each for each in self.encoders.iterdir() if str(each) not in recorded and each.stat().st_mtime < before]
+        names = {Path(folder).name for folder in recorded}
+        left = [
+            each
+            for each in self.encoders.iterdir()
+            if _ENCODER_FOLDER.match(each.name) and each.name not in names and _modified(each) < before
+        ]
         for folder in left:
             shutil.rmtree(folder, ignore_errors=True)
         return left
@@ -94,6 +104,14 @@ class Artifacts:
         """Remove the checkpoints of earlier attempts once a job has succeeded; the last attempt keeps last and best."""
         for folder in self.earlier_attempts(job_id, attempt):
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def _modified(path: Path) -> float:
+    """When a folder last changed; of one that another sweep has just removed: never mind."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return float("inf")
 
 
 def _sync(path: Path) -> None:

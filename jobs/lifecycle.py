@@ -103,13 +103,19 @@ class Lifecycle:
             job.error = error
             _end(session, job, JobStatus.FAILED, self.database.now_ms(session), {"by": job.worker, "error": error})
 
-    def stopped(self, job_id: str, attempt: int, why: Why) -> None:
-        """The trainer ended because it was told to. Raises Fenced."""
+    def stopped(self, job_id: str, attempt: int, why: Why) -> JobStatus:
+        """The trainer ended because it was told to, for the reason `why`; returns what became of the job. Raises Fenced.
+
+        What the user asks for *now* decides what becomes of the job: a cancel may have come while a checkpoint for a pause or
+        a shutdown was written, and a pause may have been withdrawn. Asked for nothing, the job is queued again.
+        """
         with self.database.write() as session:
             job = _fenced(session, job_id, attempt)
-            status = {"cancel": JobStatus.CANCELLED, "pause": JobStatus.PAUSED, "shutdown": JobStatus.QUEUED}[why]
-            who = "user" if why != "shutdown" else job.worker
-            _end(session, job, status, self.database.now_ms(session), {"by": who, "why": why})
+            asked = {"cancel": JobStatus.CANCELLED, "pause": JobStatus.PAUSED}
+            status = asked.get(job.requested or "", JobStatus.QUEUED)
+            data = {"by": job.worker, "why": why} if status == JobStatus.QUEUED else {"by": "user", "why": job.requested}
+            _end(session, job, status, self.database.now_ms(session), data)
+            return status
 
     def crashed(self, job_id: str, attempt: int, error: Json, max_attempts: int) -> JobStatus:
         """The trainer died; returns what became of the job. Raises Fenced.
@@ -147,15 +153,14 @@ class Lifecycle:
                 session.execute(update(Job).where(Job.id.in_(ids)).values(woken_ms=now))
             return ids
 
-    def is_live(self, job_id: str, attempt: int) -> bool:
-        """Whether this attempt may still write."""
+    def requested(self, job_id: str, attempt: int) -> Requested | None:
+        """What the user asks for, without a write, for looking often. Raises Fenced."""
         with self.database.read() as session:
-            found = session.execute(select(Job.status, Job.attempt).where(Job.id == job_id)).first()
-            return found is not None and (found[0], found[1]) == (JobStatus.RUNNING, attempt)
+            return _fenced(session, job_id, attempt, lock=False).requested  # type: ignore[return-value]
 
 
-def _fenced(session: Session, job_id: str, attempt: int) -> Job:
-    job = find_job(session, job_id, lock=True)
+def _fenced(session: Session, job_id: str, attempt: int, *, lock: bool = True) -> Job:
+    job = find_job(session, job_id, lock=lock)
     if job.attempt != attempt or job.status != JobStatus.RUNNING:
         raise Fenced(f"attempt {attempt} of {job_id} may no longer write: the job is {job.status} in attempt {job.attempt}")
     return job

@@ -121,7 +121,11 @@ class Repository(Lifecycle, Catalogue):
         return Page(records[:limit], len(records) > limit)
 
     def metrics(self, job_id: str, *, name: str | None = None, after_step: int | None = None, limit: int = 1000) -> Page[Point]:
-        """Values by rising step (then name). Raises NotFound."""
+        """Values by rising step (then name). Raises NotFound.
+
+        A page ends with a whole step, since its last step is the next page's cursor: with a step of more than `limit` values
+        the page is longer than `limit`.
+        """
         query = select(Metric).where(Metric.job_id == job_id).order_by(Metric.step, Metric.name).limit(limit + 1)
         if name is not None:
             query = query.where(Metric.name == name)
@@ -129,8 +133,17 @@ class Repository(Lifecycle, Catalogue):
             query = query.where(Metric.step > after_step)
         with self.database.read() as session:
             find_job(session, job_id)
-            points = [Point(row.name, row.step, row.epoch, row.value, when(row.at_ms)) for row in session.scalars(query)]
-        return Page(points[:limit], len(points) > limit)
+            rows = list(session.scalars(query))
+            more = len(rows) > limit
+            if more:
+                cut = rows[limit].step
+                rows = [row for row in rows if row.step < cut]
+                if not rows:  # one step fills the page
+                    whole = query.where(Metric.step <= cut).limit(None)
+                    rows = list(session.scalars(whole))
+                    more = session.scalar(query.where(Metric.step > cut).limit(1)) is not None
+            points = [Point(row.name, row.step, row.epoch, row.value, when(row.at_ms)) for row in rows]
+        return Page(points, more)
 
     def events(self, job_id: str, *, after: int | None = None, limit: int = 200) -> Page[EventRecord]:
         """What happened, oldest first, beginning after the event `after`. Raises NotFound."""

@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 class Settings(BaseSettings):
     """Every default suits one machine; only what differs needs a variable."""
 
-    model_config = SettingsConfigDict(env_prefix="IMPRINT_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="IMPRINT_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=1, le=65535)
@@ -53,10 +53,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _below_home(self) -> Settings:
-        home = self.home.absolute()
+        home = self.home.expanduser().absolute()
         derived = {
             "home": home,
-            "data_root": (home / "data") if self.data_root == Path() else self.data_root.absolute(),
+            "data_root": self.data_root.expanduser().absolute() if "data_root" in self.model_fields_set else home / "data",
             "database_url": self.database_url or f"sqlite:///{home / 'imprint.db'}",
             "redis_url": self.redis_url or f"redis+socket://{quote(str(home / 'run' / 'valkey.sock'))}",
         }

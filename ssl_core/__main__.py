@@ -22,6 +22,7 @@ from ssl_core.spec import TrainSpec, ValidationError, explain_all
 
 FINISHED, USAGE, STOPPED, HOPELESS = 0, 2, 3, 4
 _PR_SET_PDEATHSIG = 1
+_DIVERGED_HINT = "lower optim.lr, lengthen optim.warmup_epochs, or set trainer.gradient_clip"
 
 
 class _StopFlag:
@@ -110,6 +111,7 @@ def _run(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> int:
 
     import torch
 
+    from ssl_core.export import ExportError
     from ssl_core.loop import Diverged, Stopped
     from ssl_core.train import train
 
@@ -121,9 +123,11 @@ def _run(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> int:
     except DataError as error:
         return hopeless("data_error", str(error), error.hint)
     except Diverged as error:
-        return hopeless("diverged", str(error), "lower optim.lr, lengthen optim.warmup_epochs, or set trainer.gradient_clip")
+        return hopeless("diverged", str(error), _DIVERGED_HINT)
     except torch.OutOfMemoryError as error:
         return hopeless("out_of_memory", str(error).splitlines()[0], "lower trainer.batch_size or data.size")
+    except ExportError as error:
+        return hopeless("diverged", str(error), _DIVERGED_HINT)
     except ValueError as error:
         return hopeless("invalid_spec", str(error))
     events.emit("finished")

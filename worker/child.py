@@ -102,6 +102,8 @@ def in_words(status: int) -> str:
         name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
         more = " (often the system's answer to too little memory)" if -status == signal.SIGKILL else ""
         return f"was ended by {name}{more}"
+    if status == 3:
+        return "was stopped by somebody else's SIGTERM"
     return f"ended with status {status}"
 
 

@@ -13,6 +13,7 @@ import statistics
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from jobs.artifacts import Artifacts
@@ -20,6 +21,7 @@ from jobs.errors import Fenced, Unavailable
 from jobs.records import Claim, EncoderDraft, Report
 from jobs.repository import Repository
 from jobs.settings import Settings
+from jobs.status import JobStatus
 from worker.child import DEFAULT_COMMAND, Child, environment, in_words, log_tail, wait
 from worker.tail import Tail, report
 
@@ -36,11 +38,19 @@ def worker_name() -> str:
 class Supervisor:
     """Runs jobs one after the other in the calling thread; `shutdown`, set by another, makes it give its job back."""
 
-    def __init__(self, repository: Repository, settings: Settings, shutdown: threading.Event | None = None) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        settings: Settings,
+        shutdown: threading.Event | None = None,
+        wake: Callable[[str], object] = lambda job_id: None,
+    ) -> None:
+        """wake(job_id): called for a job that is put back into the queue; without it a sweep finds the job, a little later."""
         self.repository = repository
         self.settings = settings
         self.artifacts = Artifacts(settings.home)
         self.shutdown = shutdown or threading.Event()
+        self.wake = wake
 
     def run(self, job_id: str) -> None:
         """Claim the job and see it through; returns at once when it is not there to be claimed."""
@@ -67,6 +77,7 @@ class _Attempt:
         self.settings = supervisor.settings
         self.artifacts = supervisor.artifacts
         self.shutdown = supervisor.shutdown
+        self.wake = supervisor.wake
         self.claim = claim
         self.out = self.artifacts.attempt_folder(claim.job_id, claim.attempt)
         self.tail = Tail(self.out / "events.jsonl")
@@ -89,9 +100,7 @@ class _Attempt:
         try:
             while not self._over(child):
                 self._look_after(child)
-            while self._report():  # a burst may be longer than one reading
-                pass
-            self._conclude(child)
+            self._finish(child)
         finally:
             child.close()
 
@@ -140,8 +149,8 @@ class _Attempt:
             self._stop(child, self.requested, grace)
 
     def _stop(self, child: Child, why: str, grace: float) -> None:
-        """Once; but a cancel may overtake a pause or a shutdown."""
-        if self.why == why or self.why == "cancel":
+        """Once; but a cancel may overtake a pause or a shutdown: it waits less for the checkpoint."""
+        if self.why is not None and (self.why == "cancel" or why != "cancel"):
             return
         log.info("%s is told to stop: %s", self.claim.job_id, why)
         self.why = why
@@ -151,9 +160,13 @@ class _Attempt:
     def _report(self) -> bool:
         """Write what is new, renew the lease, see what the user asks for; whether anything was new.
 
+        One transaction for all that is new; between two heartbeats with nothing new the database is only read.
         Raises Fenced, Unavailable.
         """
         events = self.tail.read()
+        if not events and self.unsaid is None and time.monotonic() - self.confirmed < self.settings.heartbeat_seconds:
+            self.requested = self.repository.requested(self.claim.job_id, self.claim.attempt)
+            return False
         said = report(events, self.phase)
         self._watch(events)
         self.unsaid = said if self.unsaid is None else _joined(self.unsaid, said)
@@ -180,14 +193,29 @@ class _Attempt:
 
     # End
 
+    def _finish(self, child: Child) -> None:
+        """Read to the end and conclude; a database that is away is waited for as long as the lease may last."""
+        while True:
+            try:
+                while self._report():  # a burst may be longer than one reading
+                    pass
+                return self._conclude(child)
+            except Unavailable as error:
+                if time.monotonic() - self.confirmed > self.settings.lease_seconds:
+                    raise
+                log.warning("%s has ended, and that is not written yet: %s", self.claim.job_id, error)
+                time.sleep(self.settings.poll_seconds)
+
     def _conclude(self, child: Child) -> None:
         status = child.poll()
         assert status is not None
         job_id, attempt = self.claim.job_id, self.claim.attempt
+        # A system that shuts down may have told the trainer before we did.
+        why = self.why or ("shutdown" if self.shutdown.is_set() else None)
         if status == FINISHED:
             self._publish()
-        elif self.why is not None and (status == STOPPED or child.killed or status < 0):
-            self.repository.stopped(job_id, attempt, self.why)  # type: ignore[arg-type]
+        elif why is not None and (status == STOPPED or child.killed or status < 0):
+            self._queued_again(self.repository.stopped(job_id, attempt, why))  # type: ignore[arg-type]
         elif status == HOPELESS:
             error = self.error or {"code": "failed", "message": "the trainer gave no reason", "hint": log_tail(self.out)}
             self.repository.fail(job_id, attempt, error)
@@ -199,20 +227,19 @@ class _Attempt:
             self._crashed({"code": "crashed", "message": f"the trainer {in_words(status)}", "hint": log_tail(self.out)})
 
     def _publish(self) -> None:
+        self.repository.requested(self.claim.job_id, self.claim.attempt)  # raises Fenced: publish nothing then
         exported = self.out / "encoder"
-        manifest = json.loads((exported / "manifest.json").read_text(encoding="utf-8"))
-        if not self.repository.is_live(self.claim.job_id, self.claim.attempt):
-            raise Fenced(f"attempt {self.claim.attempt} of {self.claim.job_id} was overtaken before it published")
-        folder = self.artifacts.publish(self.claim.job_id, self.claim.attempt, exported)
-        draft = EncoderDraft(
-            arch=manifest["arch"],
-            dim=manifest["dim"],
-            method=manifest["method"],
-            metrics=manifest["metrics"],
-            sha256=manifest["sha256"],
-            size_bytes=manifest["size_bytes"],
-            folder=str(folder),
-        )
+        try:
+            manifest = json.loads((exported / "manifest.json").read_text(encoding="utf-8"))
+            names = ("arch", "dim", "method", "metrics", "sha256", "size_bytes")
+            known = {name: manifest[name] for name in names}
+            folder = self.artifacts.publish(self.claim.job_id, self.claim.attempt, exported)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            text = f"the encoder could not be published: {type(error).__name__}: {error}"
+            self._crashed({"code": "not_published", "message": text, "hint": "look at the disk that holds IMPRINT_HOME"})
+            return
+        # Relative, so that the home can be moved or mounted elsewhere.
+        draft = EncoderDraft(folder=str(folder.relative_to(self.settings.home)), **known)
         encoder = self.repository.succeed(self.claim.job_id, self.claim.attempt, draft)
         log.info("%s succeeded: %s", self.claim.job_id, encoder)
         self.artifacts.clear_checkpoints(self.claim.job_id, self.claim.attempt)
@@ -220,6 +247,11 @@ class _Attempt:
     def _crashed(self, error: dict[str, Any]) -> None:
         status = self.repository.crashed(self.claim.job_id, self.claim.attempt, error, self.settings.max_attempts)
         log.warning("%s: %s; the job is %s", self.claim.job_id, error["message"], status)
+        self._queued_again(status)
+
+    def _queued_again(self, status: JobStatus) -> None:
+        if status == JobStatus.QUEUED:
+            self.wake(self.claim.job_id)
 
 
 def _joined(first: Report, second: Report) -> Report:

@@ -10,12 +10,13 @@ import threading
 import time
 from collections.abc import Callable
 
+from kombu.exceptions import OperationalError as BrokerError
+
 from jobs import queue
 from jobs.artifacts import Artifacts
 from jobs.errors import JobsError
 from jobs.repository import Repository
 from jobs.settings import Settings
-from kombu.exceptions import OperationalError as BrokerError
 
 log = logging.getLogger("worker")
 

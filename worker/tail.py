@@ -20,6 +20,7 @@ class Tail:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._position = 0
+        self._skipping = False  # within a line longer than a burst; no event is
 
     def read(self) -> list[dict[str, Any]]:
         """The events since the last call, at most a mebibyte of them."""
@@ -30,16 +31,38 @@ class Tail:
         except FileNotFoundError:
             return []
         whole, newline, _ = chunk.rpartition(b"\n")
+        if not newline and len(chunk) == _BURST:  # waiting for its end would be waiting for ever
+            self._position += len(chunk)
+            self._skipping = True
+            return self.read()
         self._position += len(whole) + len(newline)
-        events = []
-        for line in whole.splitlines():
+        lines = whole.split(b"\n")
+        if self._skipping and newline:
+            self._skipping = False
+            del lines[0]
+        events: list[dict[str, Any]] = []
+        for line in lines:
             try:
                 event = json.loads(line)
             except ValueError:
                 continue
-            if isinstance(event, dict) and isinstance(event.get("type"), str):
+            if isinstance(event, dict) and _sound(event):
                 events.append(event)
         return events
+
+
+_STEPS = {"progress": ("step",), "metrics": ("step", "epoch"), "checkpoint": ("step",)}
+
+
+def _sound(event: dict[str, Any]) -> bool:
+    """Whether an event has what is read of it; another launcher's trainer must not be able to trip the supervisor."""
+    kind = event.get("type")
+    if not isinstance(kind, str) or not all(type(event.get(name)) is int for name in _STEPS.get(kind, ())):
+        return False
+    if kind == "metrics":
+        values = event.get("values")
+        return isinstance(values, dict) and all(value is None or type(value) in (int, float) for value in values.values())
+    return kind != "phase" or (isinstance(event.get("phase"), str) and len(event["phase"]) <= 20)
 
 
 def report(events: Iterable[dict[str, Any]], last_phase: str | None = None) -> Report:

@@ -41,7 +41,7 @@ def sweeper() -> Sweeper:
 @app.task(name=TASK)
 def supervise(job_id: str) -> None:
     """Claim the job and see it through. Running it twice does nothing the second time."""
-    Supervisor(repository(), get_settings(), shutdown).run(job_id)
+    Supervisor(repository(), get_settings(), shutdown, enqueue).run(job_id)
 
 
 @setup_logging.connect

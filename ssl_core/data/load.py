@@ -65,12 +65,14 @@ def load_data(
     `progress(done, total)` counts training images. Raises DataError if the share of unreadable files is above
     `max_unreadable`, or if none can be read.
     """
+    if size is not None:
+        data = data.changed(size=size)
+    if isinstance(data, FolderData | ImageNetData):
+        return _folder(data, data_root, progress, max_eval_images, seed, max_unreadable)
     facts = describe(data, data_root)
-    data = resolve_data(data.changed(size=size) if size else data, facts)
+    data = resolve_data(data, facts)
     assert data.size is not None
     stored = stored_size(data)
-    if isinstance(data, FolderData | ImageNetData):
-        return _folder(data, data_root, stored, progress, max_eval_images, seed, max_unreadable)
     if isinstance(data, DigitsData):
         train, held = _digits(data, stored)
     elif isinstance(data, Cifar10Data):
@@ -88,14 +90,15 @@ def load_data(
 def _folder(
     data: FolderData | ImageNetData,
     data_root: Path,
-    stored: int,
     progress: Progress | None,
     max_eval_images: int,
     seed: int,
     max_unreadable: float,
 ) -> Data:
-    assert data.size is not None
-    index, fingerprint = index_folder(data, data_root)
+    index, facts = index_folder(data, data_root)
+    resolved = resolve_data(data, facts)
+    assert resolved.size is not None
+    size, stored = resolved.size, stored_size(resolved)
     labels, held_labels = _labels(index.train_labels), _labels(index.held_out_labels)
     unreadable: Unreadable = []
     train: ImageStore
@@ -104,16 +107,16 @@ def _folder(
         _readable_enough(len(unreadable), len(index.train), unreadable, data.path, max_unreadable)
     else:
         train = FileStore(index.root, index.train, stored, labels)
-    bank = choose(train, max_eval_images, data.size, seed)
+    bank = choose(train, max_eval_images, size, seed)
     queried = FileStore(index.root, index.held_out, stored, held_labels)
-    queries = choose(queried, max_eval_images, data.size, seed)
+    queries = choose(queried, max_eval_images, size, seed)
     for store in (train, queried):
         if isinstance(store, FileStore):
             unreadable += [(store.paths[number], reason) for number, reason in sorted(store.unreadable.items())]
     if isinstance(train, FileStore):
         sampled = min(max_eval_images, len(train))
         _readable_enough(len(train.unreadable), sampled, unreadable, data.path, max_unreadable)
-    return Data(train, bank, queries, unreadable[:LISTED], len(unreadable), fingerprint, index.classes, len(index.held_out))
+    return Data(train, bank, queries, unreadable[:LISTED], len(unreadable), facts.fingerprint, index.classes, len(index.held_out))
 
 
 def _readable_enough(bad: int, of: int, unreadable: Unreadable, path: str, max_unreadable: float) -> None:

@@ -63,15 +63,14 @@ def describe(data: DataConfig, data_root: Path) -> SourceFacts:
         return _packed(data, data_root, STL10_FOLDER, STL10_FILES)
     if isinstance(data, DatasetData):
         raise DataError("/data/source", f"the dataset {data.id} is known to the service only.", "Use 'folder' with its path.")
+    return index_folder(data, data_root)[1]
+
+
+def index_folder(data: FolderData | ImageNetData, data_root: Path) -> tuple[FolderIndex, SourceFacts]:
+    """The files of a folder source, and what `describe` tells of it. Raises DataError."""
     found = _scan(data, data_root)
     index = _split(data, found)
-    return _folder_facts(data, found, index)
-
-
-def index_folder(data: FolderData | ImageNetData, data_root: Path) -> tuple[FolderIndex, str]:
-    """The files of a folder source and the fingerprint that `describe` gives. Raises DataError."""
-    found = _scan(data, data_root)
-    return _split(data, found), _fingerprint(found)
+    return index, _folder_facts(data, found, index)
 
 
 def digits_held_out(share: float) -> int:

@@ -61,6 +61,20 @@ class BranchesConfig(Config):
         8, ge=2, le=64, description="Parts of a batch that are normalised apart when shuffle_bn runs in one process."
     )
 
+    @model_validator(mode="after")
+    def _fits(self) -> BranchesConfig:
+        projector, predictor = self.projector, self.predictor
+        if self.target == "ema" and projector.layers and predictor.layers and projector.out_dim != predictor.out_dim:
+            raise ValueError(
+                f"predictor.out_dim = {predictor.out_dim} must equal projector.out_dim = {projector.out_dim}: "
+                "the prediction is compared with the target's projection"
+            )
+        if self.shuffle_bn and self.target == "shared":
+            raise ValueError(
+                "shuffle_bn protects a target network; with target 'shared' there is none: leave it out, or use 'ema'"
+            )
+        return self
+
 
 class ContrastLossConfig(Config):
     """How similarities become a loss. With N images: positives one per query, negatives K (queue) or those of the batch."""
@@ -74,7 +88,8 @@ class ContrastLossConfig(Config):
     eqco_alpha: float | None = Field(
         None,
         gt=0,
-        description="EqCo (Zhu et al. 2020): adds log(alpha / K) to the negative logits, so that K negatives weigh as alpha.",
+        description="EqCo (Zhu et al. 2020): adds log(alpha / K) to the negative logits, so that K negatives weigh as alpha. "
+        "K is the queue; for nt_xent 2N - 2, for cross_view N.",
     )
 
     @model_validator(mode="after")

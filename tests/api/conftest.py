@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,33 +103,41 @@ def start() -> Callable[..., Any]:
     return serve
 
 
+def put_job(service: Running, **fields: Any) -> JobRecord:
+    """A queued job, straight into the database."""
+    spec = TrainSpec(data=DigitsData()).model_dump(mode="json")
+    given: dict[str, Any] = {"name": None, "kind": "pretrain", "method": "simclr", "spec": spec, "labels": {}, **fields}
+    return service.repository.create(JobDraft(**given))
+
+
+def put_encoder(service: Running, exported: Path, **fields: Any) -> JobRecord:
+    """A job that has succeeded, with the exported encoder as its own."""
+    job = put_job(service, **fields)
+    claim = service.repository.claim(job.id, "test", 60)
+    assert claim is not None
+    folder = Artifacts(service.home).publish(job.id, claim.attempt, exported)
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    known = {name: manifest[name] for name in ("arch", "dim", "method", "metrics", "sha256", "size_bytes")}
+    service.repository.succeed(job.id, claim.attempt, EncoderDraft(folder=str(folder), **known))
+    return service.repository.get(job.id)
+
+
 @pytest.fixture
 def submit(service: Running) -> Callable[..., JobRecord]:
-    """submit(name=..., labels=...) puts a queued job straight into the database."""
-
-    def put(**fields: Any) -> JobRecord:
-        spec = TrainSpec(data=DigitsData()).model_dump(mode="json")
-        given: dict[str, Any] = {"name": None, "kind": "pretrain", "method": "simclr", "spec": spec, "labels": {}, **fields}
-        return service.repository.create(JobDraft(**given))
-
-    return put
+    """submit(name=..., labels=...) makes a queued job."""
+    return partial(put_job, service)
 
 
 @pytest.fixture
-def publish(service: Running, exported: Path, submit: Callable[..., JobRecord]) -> Callable[..., JobRecord]:
-    """publish() makes a job that has succeeded, with the exported encoder as its own."""
+def publish(service: Running, exported: Path) -> Callable[..., JobRecord]:
+    """publish() makes a job that has succeeded and its encoder."""
+    return partial(put_encoder, service, exported)
 
-    def put(**fields: Any) -> JobRecord:
-        job = submit(**fields)
-        claim = service.repository.claim(job.id, "test", 60)
-        assert claim is not None
-        folder = Artifacts(service.home).publish(job.id, claim.attempt, exported)
-        manifest = json.loads((folder / "manifest.json").read_bytes())
-        known = {name: manifest[name] for name in ("arch", "dim", "method", "metrics", "sha256", "size_bytes")}
-        service.repository.succeed(job.id, claim.attempt, EncoderDraft(folder=str(folder), **known))
-        return service.repository.get(job.id)
 
-    return put
+@pytest.fixture(scope="module")
+def published(service: Running, exported: Path) -> JobRecord:
+    """One such job for the tests of a file."""
+    return put_encoder(service, exported)
 
 
 @pytest.fixture(scope="session")

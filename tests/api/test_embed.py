@@ -29,8 +29,8 @@ def vectors(answer):
 
 
 class TestForms:
-    def test_multipart(self, service, publish, picture, expected):
-        job = publish()
+    def test_multipart(self, service, published, picture, expected):
+        job = published
         files = [("images", (f"{seed}.png", picture(seed))) for seed in range(3)]
         answer = service.http.post("/embed", data={"encoder": job.encoder_id}, files=files)
         body = answer.json()
@@ -40,27 +40,24 @@ class TestForms:
         for stage in ("decode", "queue", "infer", "encode"):
             assert f"{stage};dur=" in answer.headers["server-timing"]
 
-    def test_json_base64_and_data_uri(self, service, publish, picture, expected):
-        publish()
+    def test_json_base64_and_data_uri(self, service, published, picture, expected):
         images = [b64(picture(0)), "data:image/png;base64," + b64(picture(1)), b64(picture(2)).rstrip("=")]
         answer = service.http.post("/embed", json={"images": images})
         np.testing.assert_allclose(vectors(answer), expected, rtol=1e-4, atol=1e-5)
 
-    def test_one_raw_picture(self, service, publish, picture, expected):
-        job = publish()
+    def test_one_raw_picture(self, service, published, picture, expected):
+        job = published
         answer = service.http.post(
             "/embed", params={"encoder": job.id}, content=picture(1), headers={"Content-Type": "image/png"}
         )
         np.testing.assert_allclose(vectors(answer), expected[1:2], rtol=1e-4, atol=1e-5)
 
-    def test_base64_answer(self, service, publish, picture, expected):
-        publish()
+    def test_base64_answer(self, service, published, picture, expected):
         answer = service.http.post("/embed", json={"images": [b64(picture(0))], "encoding_format": "base64"})
         vector = np.frombuffer(base64.b64decode(answer.json()["data"][0]["embedding"]), "<f4")
         np.testing.assert_allclose(vector, expected[0], rtol=1e-4, atol=1e-5)
 
-    def test_npy_answer(self, service, publish, picture, expected):
-        publish()
+    def test_npy_answer(self, service, published, picture, expected):
         images = [b64(picture(seed)) for seed in range(3)]
         answer = service.http.post("/embed", json={"images": images}, headers={"Accept": "application/x-npy"})
         assert answer.headers["content-type"] == "application/x-npy"
@@ -68,13 +65,11 @@ class TestForms:
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
-    def test_normalize(self, service, publish, picture, expected):
-        publish()
+    def test_normalize(self, service, published, picture, expected):
         answer = service.http.post("/embed", json={"images": [b64(picture(0))], "normalize": True})
         np.testing.assert_allclose(vectors(answer)[0], expected[0] / np.linalg.norm(expected[0]), rtol=1e-4, atol=1e-5)
 
-    def test_options_of_a_form(self, service, publish, picture):
-        publish()
+    def test_options_of_a_form(self, service, published, picture):
         data = {"normalize": "true", "encoding_format": "float"}
         answer = service.http.post("/embed", data=data, files={"images": ("a.png", picture(0))})
         assert np.linalg.norm(vectors(answer)) == pytest.approx(1, abs=1e-5)
@@ -108,18 +103,17 @@ class TestEncoder:
         file.write_bytes(file.read_bytes()[:-1] + b"!")
         answer = service.http.post("/embed", json={"encoder": job.id, "images": [b64(picture())]})
         assert answer.status_code == 409 and str(service.home) not in answer.text
+        publish()  # the damaged one is not the latest for the tests that follow
 
 
 class TestBadPictures:
-    def test_fail_names_the_picture(self, service, publish, picture):
-        publish()
+    def test_fail_names_the_picture(self, service, published, picture):
         images = [b64(picture()), b64(b"no picture"), b64(picture()), "%%%"]
         answer = service.http.post("/embed", json={"images": images})
         assert answer.status_code == 422
         assert [each["pointer"] for each in answer.json()["errors"]] == ["/images/1", "/images/3"]
 
-    def test_null_keeps_the_others(self, service, publish, picture, expected):
-        publish()
+    def test_null_keeps_the_others(self, service, published, picture, expected):
         images = [b64(b"no picture"), b64(picture(1)), "http://example.org/cat.jpg", b64(picture(2))]
         data = service.http.post("/embed", json={"images": images, "on_error": "null"}).json()["data"]
         assert [each["index"] for each in data] == [0, 1, 2, 3]
@@ -127,20 +121,17 @@ class TestBadPictures:
         assert data[2]["embedding"] is None and "not fetched" in data[2]["error"]["message"]
         np.testing.assert_allclose([data[1]["embedding"], data[3]["embedding"]], expected[1:], rtol=1e-4, atol=1e-5)
 
-    def test_null_as_npy_has_rows_of_nan(self, service, publish, picture):
-        publish()
+    def test_null_as_npy_has_rows_of_nan(self, service, published, picture):
         body = {"images": ["", b64(picture())], "on_error": "null"}
         answer = service.http.post("/embed", json=body, headers={"Accept": "application/x-npy"})
         found = np.load(io.BytesIO(answer.content))
         assert np.isnan(found[0]).all() and np.isfinite(found[1]).all()
 
-    def test_all_bad(self, service, publish):
-        publish()
+    def test_all_bad(self, service, published):
         answer = service.http.post("/embed", json={"images": ["", "?"], "on_error": "null"})
         assert [each["embedding"] for each in answer.json()["data"]] == [None, None]
 
-    def test_a_truncated_picture(self, service, publish, picture):
-        publish()
+    def test_a_truncated_picture(self, service, published, picture):
         content = picture(side=200, form="JPEG")
         answer = service.http.post("/embed", content=content[: len(content) // 2], headers={"Content-Type": "image/jpeg"})
         assert answer.status_code == 422 and answer.json()["errors"][0]["pointer"] == "/images/0"
@@ -204,8 +195,7 @@ class TestRefused:
 
 
 class TestTogether:
-    def test_requests_at_once_get_their_own_vectors(self, service, publish, picture, expected):
-        publish()
+    def test_requests_at_once_get_their_own_vectors(self, service, published, picture, expected):
         found = {}
 
         def one(number):
@@ -223,8 +213,7 @@ class TestTogether:
             for row in got:
                 np.testing.assert_allclose(row, expected[seed], rtol=1e-3, atol=1e-4)
 
-    def test_too_much_at_once_is_told_when_to_come_back(self, service, publish, picture):
-        publish()
+    def test_too_much_at_once_is_told_when_to_come_back(self, service, published, picture):
         service.services.batcher.pending += service.services.batcher.max_pending
         try:
             answer = service.http.post("/embed", json={"images": [b64(picture())]})

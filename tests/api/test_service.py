@@ -13,13 +13,15 @@ from api.errors import KINDS
 from api.middleware import Keys
 
 
-class TestKeys:
-    @pytest.fixture(scope="class")
-    def guarded(self, start, tmp_path_factory):
-        with start(tmp_path_factory.mktemp("guarded"), api_keys=("first-key", "second-key")) as running:
-            yield running.http
+@pytest.fixture(scope="module")
+def guarded(start, tmp_path_factory):
+    """A service that asks for a key."""
+    with start(tmp_path_factory.mktemp("guarded"), api_keys=("first-key", "second-key")) as running:
+        yield running.http
 
-    @pytest.mark.parametrize("header", [None, "Bearer wrong", "Bearer ", "first-key", "Basic first-key", "Bearer first-key2"])
+
+class TestKeys:
+    @pytest.mark.parametrize("header", [None, "Bearer wrong", "Bearer", "first-key", "Basic first-key", "Bearer first-key2"])
     def test_without_a_valid_key(self, guarded, header):
         for path in ("/jobs", "/encoders", "/embed", "/metrics", "/docs", "/", "/nowhere"):
             answer = guarded.get(path, headers={"Authorization": header} if header else {})

@@ -105,7 +105,7 @@ REFUSED = [
     ("absolute path", {"data": {"source": "folder", "path": "/etc"}}, "/data/path", "below the data root"),
     ("link out of the root", {"data": {"source": "folder", "path": "way-out"}}, "/data/path", "data root"),
     ("files of cifar10 missing", {"data": {"source": "cifar10"}}, "/data/path", "cifar-10-batches-py"),
-    ("batch too large", {**DIGITS, "trainer": {"batch_size": 5000}}, "/trainer/batch_size", "1437"),
+    ("batch too large", {**DIGITS, "trainer": {"batch_size": 5000}}, "/trainer/batch_size", "1,437"),
     ("K zero", {**DIGITS, "method": {"name": "moco", "queue_size": 0}}, "/method/queue_size", "greater than 0"),
     ("ce without negatives", {**DIGITS, "method": {"name": "byol", "loss": {"kind": "ce"}}}, "/method", "negatives"),
     ("mistyped field", {**DIGITS, "trainer": {"max_epoch": 5}}, "/trainer/max_epoch", "max_epochs"),

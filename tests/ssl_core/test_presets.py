@@ -145,3 +145,16 @@ def test_errors_name_the_field_the_value_and_what_would_be_right(body: dict, poi
 def test_validation_does_not_import_torch() -> None:
     code = "import sys, ssl_core.spec, ssl_core.presets, ssl_core.events; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("branches", "words"),
+    [
+        ({"predictor": {"layers": 2, "out_dim": 64}}, "predictor.out_dim = 64 must equal projector.out_dim = 128"),
+        ({"target": "shared", "shuffle_bn": True}, "shuffle_bn protects a target network"),
+        ({"projector": {"layers": 2, "hidden_dim": 100, "norm": "gn"}}, "multiple of 32"),
+    ],
+)
+def test_branches_that_cannot_work_are_refused(branches: dict, words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        complete({**FOLDER, "method": {"name": "moco", "branches": branches}})

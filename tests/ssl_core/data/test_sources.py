@@ -168,7 +168,7 @@ class TestFingerprint:
 
     def test_index_and_description_agree(self, write) -> None:
         root, data = write("p/a.png", "p/b.png"), FolderData(path="p")
-        assert index_folder(data, root)[1] == describe(data, root).fingerprint
+        assert index_folder(data, root)[1] == describe(data, root)
 
 
 class TestOtherSources:
