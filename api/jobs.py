@@ -27,7 +27,13 @@ _KEY = re.compile(r"[\x21-\x7e]{1,200}")
 _LABEL = "label."
 
 
-@router.post("", status_code=202, response_model=JobBody | Validated, summary="Submit a job")
+@router.post(
+    "",
+    status_code=202,
+    response_model=JobBody | Validated,
+    responses={200: {"model": Validated, "description": "With validate_only: what would be done."}},
+    summary="Submit a job",
+)
 def submit(
     request: Request,
     response: Response,

@@ -12,7 +12,6 @@ from api import examples
 from ssl_core.spec.base import Config
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"  # of an alias
-MAX_LABELS = 32
 
 JobStatusName = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 Section = dict[str, Any]
@@ -28,7 +27,7 @@ def _printable(text: str) -> str:
 Text200 = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 LabelKey = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
 LabelValue = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
-Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=MAX_LABELS, description="Your own key/value pairs.")]
+Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=32, description="Your own key/value pairs.")]
 
 
 class JobCreate(Config):
@@ -54,11 +53,6 @@ class JobCreate(Config):
         if not isinstance(value, dict):
             raise PydanticCustomError("not_an_object", 'must be a JSON object such as {{"data": {{"source": "digits"}}}}', {})
         return value
-
-    def sections(self) -> dict[str, Section]:
-        """The parts of a TrainSpec that were given."""
-        names = ("data", "encoder", "method", "augment", "optim", "trainer", "evaluate")
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
 Item = TypeVar("Item")

@@ -36,12 +36,12 @@ from imprint.records import Job
 if TYPE_CHECKING:
     from imprint.fewshot import Labels, Vectors
 
-EPOCHS = 3
+EPOCHS = 60
 JOB: dict[str, Any] = {
     "name": "digits-demo",
     "data": {"source": "digits"},
     "method": {"name": "simclr"},
-    "trainer": {"max_epochs": EPOCHS},
+    "trainer": {"max_epochs": EPOCHS, "log_every_steps": 2},
 }
 SHOTS = (1, 5)
 

@@ -111,10 +111,13 @@ def _run(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> int:
 
     import torch
 
+    from ssl_core.data.machine import keep_freed_memory
     from ssl_core.export import ExportError
     from ssl_core.loop import Diverged, Stopped
     from ssl_core.train import train
 
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     try:
         train(spec, arguments.out, data_root=arguments.data_root, events=events, resume=arguments.resume, asked_to_stop=stop)
     except Stopped as stopped:

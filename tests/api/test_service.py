@@ -217,3 +217,17 @@ class TestNever500:
         for content in (body, iter([body])):  # with a Content-Length, and chunked
             answer = service.http.post("/jobs", content=content, headers={"Content-Type": "application/json"})
             assert answer.status_code == 413 and "1 MiB" in answer.json()["detail"]
+
+
+class TestStopping:
+    def test_embed_and_readyz_say_so_and_streams_end(self, start, tmp_path):
+        with start(tmp_path) as running:
+            job = running.http.post("/jobs", json=examples.JOB_CREATE["smallest"]).json()
+            with running.http.stream("GET", job["links"]["events"], headers={"Accept": "text/event-stream"}) as stream:
+                lines = stream.iter_lines()
+                assert next(lines)
+                running.services.draining.set()
+                assert "event: end" not in list(lines), "the job has not ended"
+            for answer in (running.http.post("/embed", json={"images": ["a"]}), running.http.get("/readyz")):
+                assert answer.status_code == 503 and "retry-after" in answer.headers
+            assert running.http.get("/livez").status_code == 200

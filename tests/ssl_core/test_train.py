@@ -188,13 +188,14 @@ def test_the_command_line(tmp_path: Path, root: Path) -> None:
     stopped = start([str(file), "--out", str(tmp_path / "1")], root)
     wait_for(tmp_path / "1", "progress")
     stopped.send_signal(signal.SIGTERM)
-    assert stopped.wait(20) == 3
+    stopped.communicate(timeout=20)
+    assert stopped.returncode == 3
     assert read(tmp_path / "1")[-1]["type"] == "stopped"
 
     killed = start([str(file), "--out", str(tmp_path / "2"), "--resume", str(tmp_path / "1")], root)
     wait_for(tmp_path / "2", "checkpoint")
     killed.kill()
-    killed.wait(20)
+    killed.communicate(timeout=20)
 
     last = start(
         [str(file), "--out", str(tmp_path / "3"), "--resume", str(tmp_path / "2"), "--resume", str(tmp_path / "1")], root
@@ -228,6 +229,8 @@ def test_without_its_supervisor_the_trainer_ends(tmp_path: Path, root: Path) -> 
     wait_for(tmp_path / "out", "progress")
     assert process.stdin is not None
     process.stdin.close()
-    assert process.wait(5) == -signal.SIGKILL
+    process.stdin = None
+    process.communicate(timeout=10)
+    assert process.returncode == -signal.SIGKILL
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
