@@ -8,11 +8,11 @@ import shutil
 from collections.abc import Callable
 
 from fastapi import APIRouter, Response
-from jobs.queue import broker_alive
 from starlette.responses import PlainTextResponse
 
 from api.deps import Services, ServicesDep
 from api.schemas import Ready
+from jobs.queue import broker_alive
 
 log = logging.getLogger("api")
 router = APIRouter(tags=["service"])

@@ -13,10 +13,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
-from jobs.database import connect, migrate
-from jobs.errors import JobsError
-from jobs.repository import Repository
-from jobs.settings import Settings, get_settings
 from starlette.responses import HTMLResponse, JSONResponse
 
 from api import datasets, embed, encoders, errors, health, job_parts, jobs, openapi, pages
@@ -25,6 +21,10 @@ from api.deps import Services
 from api.embedders import Embedders
 from api.middleware import Gate, Keys
 from api.telemetry import Telemetry
+from jobs.database import connect, migrate
+from jobs.errors import JobsError
+from jobs.repository import Repository
+from jobs.settings import Settings, get_settings
 
 log = logging.getLogger("api")
 ABOUT = "Point it at your unlabelled pictures, get an encoder, get its embeddings over HTTP."

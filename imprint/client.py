@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -282,6 +283,6 @@ def _part(name: str) -> str:
 
 
 def _reason(error: Any) -> str:
-    if isinstance(error, dict):
-        return str(error.get("detail") or error.get("message") or error)
-    return str(error or "no vector came back")
+    """Why an image has no vector, without its place in the request, which means nothing to the caller."""
+    said = str(error.get("message") or error) if isinstance(error, dict) else str(error or "no vector came back")
+    return re.sub(r"^image \d+ (is )?", "", said)

@@ -67,7 +67,14 @@ def picture(job: Job) -> RenderableType:
     style = COLOURS.get(stage, "cyan")
     fraction = 1.0 if job.status == "succeeded" else job.progress.fraction
     # Without a known length the bar pulses, to show that something is going on.
-    bar = ProgressBar(total=1.0, completed=fraction or 0.0, pulse=fraction is None and not job.final, complete_style=style)
+    bar = ProgressBar(
+        total=1.0,
+        completed=fraction or 0.0,
+        pulse=fraction is None and not job.final,
+        complete_style=style,
+        finished_style=style,
+        pulse_style=style,
+    )
     line = Table.grid(padding=(0, 1, 0, 0), expand=True)
     line.add_column(width=10, no_wrap=True)
     line.add_column(ratio=1)
@@ -129,7 +136,7 @@ def summary(job: Job) -> Table:
     if "linear_top1" in metrics:
         table.add_row("linear probe", f"{words.percent(metrics['linear_top1'])} on held-out images")
     if "train_loss" in metrics:
-        table.add_row("final loss", words.number(metrics["train_loss"]))
+        table.add_row("training loss", words.number(metrics["train_loss"]))
     if "effective_rank" in metrics:
         table.add_row("effective rank", f"{words.number(metrics['effective_rank'])} dimensions in use")
     if verdict := job.health.get("verdict"):

@@ -20,7 +20,7 @@ from jobs.settings import Settings
 
 log = logging.getLogger("worker")
 
-_WAKE_AFTER = 10.0  # seconds a queued job waits before it is woken again
+_WAKE_AFTER = 2  # sweeps; a queued job waits that long before it is woken again
 _CLEAN_EVERY = 600.0
 
 
@@ -50,13 +50,17 @@ class Sweeper:
         expired = self.repository.expire_leases(self.settings.max_attempts)
         for job_id in expired:
             log.warning("%s: its lease ran out; it is queued again", job_id)
-        woken = [*expired, *(self.repository.stale_queued(_WAKE_AFTER) if self._queue_is_empty() else [])]
+        woken = [*expired, *(self._overlooked())]
         for job_id in dict.fromkeys(woken):
             self.wake(job_id)
         if time.monotonic() - self._cleaned > _CLEAN_EVERY:
             self._cleaned = time.monotonic()
             Artifacts(self.settings.home).remove_leftovers(self.repository.encoder_folders())
         return woken
+
+    def _overlooked(self) -> list[str]:
+        patience = _WAKE_AFTER * self.settings.sweep_seconds
+        return self.repository.stale_queued(patience) if self._queue_is_empty() else []
 
     @staticmethod
     def _queue_is_empty() -> bool:

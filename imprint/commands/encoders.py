@@ -89,7 +89,7 @@ def _list_bad(bad: list[Embedded], most: int = 10) -> None:
 
 def _say_what_was_written(screen: Console, written: list[Path], good: list[Embedded], encoder: str) -> None:
     assert good[0].vector is not None
-    shape = f"{len(good)} vectors of {len(good[0].vector)} numbers"
+    shape = f"{len(good)} vector{'s' if len(good) > 1 else ''} of {len(good[0].vector)} numbers"
     screen.print(f"{shape} from {encoder}: {written[0]}", markup=False, soft_wrap=True)
     for names in written[1:]:
         screen.print(f"their files, a line for each row: {names}", markup=False, soft_wrap=True)

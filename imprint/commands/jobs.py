@@ -115,7 +115,7 @@ def list_jobs(
         console().print("no jobs" if status or method or label else "no jobs yet; start one with: imprint train digits")
 
 
-def watch(job: JobId = "last", as_json: AsJson = False, server: Server = None) -> None:
+def watch(job: JobId = "latest", as_json: AsJson = False, server: Server = None) -> None:
     """Follow a job until it ends. Ctrl-C stops the watching, never the job."""
     client = connect(server)
     _follow(client, job_id(client, job), as_json)
@@ -140,7 +140,7 @@ def resume(job: JobId, as_json: AsJson = False, server: Server = None) -> None:
 
 
 def logs(
-    job: JobId = "last",
+    job: JobId = "latest",
     tail: Annotated[
         int | None, typer.Option("--tail", "-n", min=1, help="Only the last so many lines.", show_default=False)
     ] = None,

@@ -31,7 +31,7 @@ ApiKey = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead, for scripts.")]
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, as in `imprint jobs`; `last` is the newest job.")]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, as in `imprint jobs`; `latest` is the newest job.")]
 
 _before_the_command: dict[str, str | None] = {}
 
@@ -59,7 +59,7 @@ def stack_of(client: Client) -> running.Running | None:
 
 def job_id(client: Client, name: str) -> str:
     """The id of a job named on the command line."""
-    if name != "last":
+    if name != "latest":
         return name
     newest = next(iter(client.jobs(limit=1)), None)
     if newest is None:

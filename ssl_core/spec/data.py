@@ -64,7 +64,9 @@ class DigitsData(_DataBase):
 
 
 class _DownloadableData(_DataBase):
-    path: str = Field(".", description="Folder below the data root that holds the files in torchvision's layout.")
+    path: str = Field(
+        ".", max_length=1000, description="Folder below the data root that holds the files in torchvision's layout."
+    )
     download: bool = Field(False, description="Fetch the files if they are missing. Never done unless asked for.")
 
     _check_path = field_validator("path")(_relative)
@@ -86,7 +88,9 @@ class ImageNetData(_DataBase):
     """ImageNet in class folders: <path>/train and <path>/val."""
 
     source: Literal["imagenet"] = "imagenet"
-    path: str = Field("imagenet", description="Folder below the data root with train/ and val/ in class folders.")
+    path: str = Field(
+        "imagenet", max_length=1000, description="Folder below the data root with train/ and val/ in class folders."
+    )
 
     _check_path = field_validator("path")(_relative)
 
@@ -95,7 +99,7 @@ class FolderData(_DataBase):
     """Any folder of images, nested or flat. Class subfolders, if there are any, are labels for evaluation only."""
 
     source: Literal["folder"] = "folder"
-    path: str = Field(description="Folder below the data root.", examples=["photos"])
+    path: str = Field(max_length=1000, description="Folder below the data root.", examples=["photos"])
     held_out: float = Field(
         0.1,
         gt=0,

@@ -152,7 +152,7 @@ class BYOLConfig(_MethodBase):
                 "no_negatives",
                 "loss.kind 'ce' is cross-entropy against negatives and BYOL has none; "
                 "use 'ip' or 'bce', or method 'moco' or 'simclr'",
-                {},
+                {"at": "loss/kind"},
             )
         return self
 

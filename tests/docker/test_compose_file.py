@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+
 from jobs.settings import Settings
 from support.compose import COMPOSE, DOCKERFILE, GPU, ROOT, Missing, image, load, seconds
 

@@ -1,4 +1,4 @@
-"""The service as docker-compose.yml starts it, without an engine: the same commands with the same environment, as plain processes.
+"""The service as docker-compose.yml starts it, without an engine: the same commands and environment, as plain processes.
 
 What a container would have and this machine has not is put in its place, and nothing else is changed:
 
@@ -32,6 +32,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import httpx
 import pytest
+
 from imprint.child import die_with_parent
 from support.compose import image, load, seconds
 from support.servers import NoServer, postgres, postgres_binaries
@@ -338,7 +339,7 @@ def test_the_broker_asks_for_its_password(composed: Composed) -> None:
 
 
 def test_a_worker_that_is_stopped_gives_its_job_back(composed: Composed) -> None:
-    """`docker compose up` with a new image stops the old worker first: within its grace period, with a checkpoint, nothing lost."""
+    """`docker compose up` with a new image stops the old worker: within its grace period, with a checkpoint, nothing lost."""
     worker = composed["worker"]
     job_id = composed.submit(trainer={"max_epochs": 500, "batch_size": 256})
     composed.wait_until(lambda: (composed.job(job_id)["progress"] or {}).get("step", 0) >= 1, 60, "the first step")

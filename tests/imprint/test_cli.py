@@ -134,9 +134,9 @@ class TestOthers:
         monkeypatch.setenv("IMPRINT_SERVER", server.url)
         assert run("encoders")[0] == 0 and server.seen[0].path.startswith("/encoders")
 
-    def test_last_is_the_newest_job(self, server: Any) -> None:
+    def test_latest_is_the_newest_job(self, server: Any) -> None:
         server.say({"body": {"data": [JOB], "last_id": "job_1", "has_more": True}}, {"body": {**JOB, "status": "cancelled"}})
-        code, _ = run("cancel", "last", url=server.url)
+        code, _ = run("cancel", "latest", url=server.url)
         assert code == 0 and server.seen[1].path == "/jobs/job_1/cancel"
 
     def test_json_is_what_the_server_said(self, server: Any) -> None:

@@ -10,11 +10,11 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
-from support.servers import NoServer, postgres
 
 from jobs.database import connect, migrate
 from jobs.records import Claim, EncoderDraft, JobDraft, JobRecord
 from jobs.repository import Repository
+from support.servers import NoServer, postgres
 
 _PREFIX = "postgresql://imprint@/"
 

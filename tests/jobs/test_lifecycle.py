@@ -36,7 +36,9 @@ class TestClaim:
     def test_of_a_job_that_is_not_there_is_nothing(self, repository: Repository) -> None:
         assert repository.claim("job_01JZ8X3M6Q4T9V2B7C5D8E1F0G", "one", 30) is None
 
-    def test_every_attempt_has_a_higher_number_and_the_first_start_is_kept(self, repository: Repository, running: Running) -> None:
+    def test_every_attempt_has_a_higher_number_and_the_first_start_is_kept(
+        self, repository: Repository, running: Running
+    ) -> None:
         first = running()
         started = repository.get(first.job_id).started_at
         repository.stopped(first.job_id, first.attempt, "shutdown")
@@ -134,7 +136,9 @@ class TestRecord:
 
 
 class TestEnds:
-    def test_succeeded_with_its_encoder(self, repository: Repository, running: Running, draft: Callable[..., EncoderDraft]) -> None:
+    def test_succeeded_with_its_encoder(
+        self, repository: Repository, running: Running, draft: Callable[..., EncoderDraft]
+    ) -> None:
         claim = running()
         repository.succeed(claim.job_id, claim.attempt, draft(folder="/x/enc.1"))
         job = repository.get(claim.job_id)

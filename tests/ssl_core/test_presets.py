@@ -119,7 +119,7 @@ def test_unknown_preset_names_the_nearest() -> None:
         ({**FOLDER, "method": {"name": "mocco"}}, "/method/name", "did you mean 'moco'"),
         ({**FOLDER, "method": {"name": "moco", "queue_sise": 1}}, "/method/queue_sise", "did you mean 'queue_size'"),
         ({**FOLDER, "method": {"name": "moco", "queue_size": 0}}, "/method/queue_size", "greater than 0 (got 0)"),
-        ({**FOLDER, "method": {"name": "byol", "loss": {"kind": "ce"}}}, "/method", "BYOL has none"),
+        ({**FOLDER, "method": {"name": "byol", "loss": {"kind": "ce"}}}, "/method/loss/kind", "BYOL has none"),
         ({**FOLDER, "encoder": {"arch": "resnet19"}}, "/encoder/arch", "did you mean 'resnet18'"),
         ({**FOLDER, "trainer": {"max_epoch": 1}}, "/trainer/max_epoch", "did you mean 'max_epochs'"),
         ({**FOLDER, "augment": {"second_view": {"flipp": 1}}}, "/augment/second_view/flipp", "did you mean 'flip'"),

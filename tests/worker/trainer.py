@@ -49,7 +49,12 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN if spec.get("deaf") else lambda *_: stop.set())
 
     print(spec.get("print", "hello"), file=sys.stderr, flush=True)
-    facts = {"pid": os.getpid(), "environment": dict(os.environ), "arguments": sys.argv[1:], "data_root": str(arguments.data_root)}
+    facts = {
+        "pid": os.getpid(),
+        "environment": dict(os.environ),
+        "arguments": sys.argv[1:],
+        "data_root": str(arguments.data_root),
+    }
     if spec.get("helper"):
         facts["helper"] = subprocess.Popen(["sleep", "600"], stdin=subprocess.DEVNULL).pid
     (arguments.out / "facts.json").write_text(json.dumps(facts))

@@ -1,0 +1,170 @@
+"""`python -m worker` as a process of its own, woken through a real broker: what only the whole of it can show."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs import queue
+from jobs.settings import get_settings
+from support.processes import alive, eventually
+from support.servers import valkey, valkey_socket
+from support.workplace import COMMAND, Workplace
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Path]:
+    """A folder for a broker that a test starts; a worker of this process's settings finds it there."""
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    yield folder
+
+
+@pytest.fixture
+def env(place: Workplace, broker: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """The environment of workers, and this process's own."""
+    settings = place.settings
+    given = {
+        "HOME": settings.home,
+        "DATABASE_URL": settings.database_url,
+        "REDIS_URL": f"redis+socket://{valkey_socket(broker)}",
+        "TRAINER_COMMAND": json.dumps(COMMAND),
+        "LEASE_SECONDS": 2,
+        "HEARTBEAT_SECONDS": 0.5,
+        "POLL_SECONDS": 0.1,
+        "SWEEP_SECONDS": 0.5,
+        "GRACE_SECONDS": 5,
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(f"IMPRINT_{name}", str(value))
+    get_settings.cache_clear()
+    queue.celery_app.cache_clear()
+    yield dict(os.environ)
+    queue.celery_app().close()
+    get_settings.cache_clear()
+    queue.celery_app.cache_clear()
+
+
+@contextlib.contextmanager
+def worker(env: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker process that is ready. Ended with SIGKILL, if it still runs at the end."""
+    with log.open("ab") as output:
+        begin = output.tell()
+        command = [sys.executable, "-P", "-m", "worker"]
+        process = subprocess.Popen(command, env=env, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+    try:
+        eventually(lambda: b"ready: 1 slot" in log.read_bytes()[begin:], "a worker that is ready")
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def step(place: Workplace, job_id: str) -> int:
+    return int((place.repository.get(job_id).progress or {}).get("step", 0))
+
+
+def test_runs_each_job_once_however_often_it_is_woken(place: Workplace, broker: Path, env: dict[str, str]) -> None:
+    with valkey(broker), worker(env, broker / "worker.log") as process:
+        first, second = place.submit(steps=10), place.submit(steps=10)
+        assert all(queue.enqueue(job_id) for job_id in (first, second, first, first, second))
+        eventually(lambda: place.repository.count_by_status()["succeeded"] == 2, "two encoders")
+        eventually(lambda: queue.pending() == 0, "an empty queue", 5)
+        assert [place.repository.get(job_id).attempt for job_id in (first, second)] == [1, 1]
+        assert place.history(first).count("running") == 1
+        assert len(place.repository.encoders().data) == 2
+        # One slot: the second began after the first had ended.
+        ended = [event.at for event in place.repository.events(first).data if event.type == "succeeded"]
+        began = [event.at for event in place.repository.events(second).data if event.type == "running"]
+        assert ended <= began
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == 0
+
+
+def test_sigterm_gives_the_job_back_and_the_next_worker_goes_on(place: Workplace, broker: Path, env: dict[str, str]) -> None:
+    job_id = place.submit(steps=60, step_seconds=0.05, helper=True)
+    with valkey(broker):
+        with worker(env, broker / "worker.log") as process:
+            queue.enqueue(job_id)
+            eventually(lambda: step(place, job_id) >= 2, "the first steps")
+            began = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(5) == 0 and time.monotonic() - began < 4
+            facts = place.facts(job_id)
+            assert not alive(facts["pid"]) and not alive(facts["helper"])
+            job = place.repository.get(job_id)
+            assert job.status == "queued" and 2 <= step(place, job_id) < 60
+        with worker(env, broker / "worker.log"):
+            eventually(lambda: place.repository.get(job_id).status == "succeeded", "the end of the job")
+    events = place.repository.events(job_id).data
+    assert [event.data["why"] for event in events if event.type == "queued"] == ["shutdown"]
+    assert [event.data["step"] for event in events if event.type == "resumed"] == [job.progress["step"]]  # type: ignore[index]
+
+
+def test_a_worker_that_is_killed_is_replaced_by_the_sweep_of_another(place: Workplace, broker: Path, env: dict[str, str]) -> None:
+    job_id = place.submit(steps=60, step_seconds=0.05)
+    with valkey(broker):
+        with worker(env, broker / "worker.log") as process:
+            queue.enqueue(job_id)
+            eventually(lambda: step(place, job_id) >= 2, "the first steps")
+            process.kill()
+            process.wait()
+            eventually(lambda: not alive(place.facts(job_id)["pid"]), "the trainer's end", 5)
+            assert place.repository.get(job_id).status == "running"  # nobody was left to say otherwise
+        with worker(env, broker / "worker.log"):
+            eventually(lambda: place.repository.get(job_id).status == "succeeded", "the end of the job")
+    assert place.repository.get(job_id).attempt == 2 and "resumed" in place.history(job_id)
+
+
+def test_a_job_submitted_while_the_broker_is_away_runs_when_it_is_back(
+    place: Workplace, broker: Path, env: dict[str, str]
+) -> None:
+    log = broker / "worker.log"
+    with valkey(broker), worker(env, log) as process:
+        first = place.submit()
+        queue.enqueue(first)
+        eventually(lambda: place.repository.get(first).status == "succeeded", "a job before the outage")
+        stop_broker(broker)
+        began = time.monotonic()
+        job_id = place.submit()
+        assert queue.enqueue(job_id) is False and time.monotonic() - began < 3
+        assert not queue.broker_alive()
+        time.sleep(1)
+        assert process.poll() is None and place.repository.get(job_id).status == "queued"
+        with valkey(broker):
+            assert queue.broker_alive()
+            eventually(lambda: place.repository.get(job_id).status == "succeeded", "the job", 40)
+        assert place.repository.get(job_id).attempt == 1
+
+
+def stop_broker(folder: Path) -> None:
+    import redis
+
+    with redis.Redis(unix_socket_path=str(valkey_socket(folder))) as client, contextlib.suppress(redis.ConnectionError):
+        client.shutdown(nosave=True)
+    eventually(lambda: not valkey_socket(folder).exists(), "the end of the broker", 5)
+
+
+def test_prefork_is_refused(place: Workplace, broker: Path, env: dict[str, str]) -> None:
+    """Its children could not hand their trainers back."""
+    with valkey(broker):
+        command = [sys.executable, "-P", "-m", "celery", "-A", "worker.tasks", "worker", "-P", "prefork", "-c", "1"]
+        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            job_id = place.submit()
+            queue.enqueue(job_id)
+            assert process.wait(20) != 0
+            assert b"-P threads" in process.communicate()[0]
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        assert place.repository.get(job_id).status == "queued"
