@@ -31,6 +31,8 @@ JOB: dict[str, Any] = {
     "name": "first",
     "kind": "pretrain",
     "status": "running",
+    "phase": "training",
+    "requested": None,
     "attempt": 1,
     "created_at": "2025-07-01T12:00:00Z",
     "started_at": "2025-07-01T12:00:02Z",

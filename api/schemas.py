@@ -99,6 +99,8 @@ class JobBody(Answer):
     name: str | None
     kind: str
     status: JobStatusName
+    phase: str | None = Field(description="While it runs: preparing, training, evaluating or exporting.")
+    requested: str | None = Field(description="cancel or pause, asked of a running job and not done yet.")
     attempt: int = Field(description="How many times a worker has taken the job up.")
     created_at: datetime
     started_at: datetime | None

@@ -16,10 +16,10 @@ query, folder = Path(sys.argv[1]), Path(sys.argv[2])
 
 with Client() as client:
     # Files that cannot be read come back with an error instead of a vector; leave them out.
-    answers = [answer for answer in client.embed_each(sorted(folder.rglob("*.jpg"))) if answer.vector is not None]
+    known = {each.name: each.vector for each in client.embed_each(sorted(folder.rglob("*.jpg"))) if each.vector is not None}
     wanted = client.embed([query])[0]  # (dim,)
 
-matrix = np.stack([answer.vector for answer in answers])  # (N, dim)
+names, matrix = list(known), np.stack(list(known.values()))  # (N, dim)
 cosine = matrix @ wanted / (np.linalg.norm(matrix, axis=1) * np.linalg.norm(wanted))
 for best in np.argsort(-cosine)[:10]:
-    print(f"{cosine[best]:.3f}  {answers[best].name}")
+    print(f"{cosine[best]:.3f}  {names[best]}")

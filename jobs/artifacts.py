@@ -19,7 +19,7 @@ from typing import Any
 
 from jobs.ids import encoder_id
 
-_ID = re.compile(r"^[a-z]+_[0-9A-HJKMNP-TV-Z]{26}$")
+_ID = re.compile(r"[a-z]+_[0-9A-HJKMNP-TV-Z]{26}")
 _ENCODER_FOLDER = re.compile(r"^\.?enc_[0-9A-HJKMNP-TV-Z]{26}\.")
 _LEFTOVER_SECONDS = 3600
 
@@ -34,7 +34,7 @@ class Artifacts:
 
     def job_folder(self, job_id: str) -> Path:
         """All of a job's files. Raises ValueError for what is not an id."""
-        if not _ID.match(job_id):
+        if not _ID.fullmatch(job_id):
             raise ValueError(f"{job_id!r} is not an id")
         return self.jobs / job_id
 

@@ -34,6 +34,8 @@ def celery_app() -> Celery:
         task_serializer="json",
         accept_content=["json"],
         result_backend=None,
+        worker_pool="threads",  # also where the command line says nothing, or prefork
+        worker_concurrency=get_settings().worker_slots,
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
         worker_hijack_root_logger=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -47,9 +48,12 @@ class Settings(BaseSettings):
     @field_validator("trainer_command", mode="before")
     @classmethod
     def _words(cls, value: Any) -> Any:
-        import json
-
-        return tuple(json.loads(value)) if isinstance(value, str) and value.strip() else value or ()
+        if not isinstance(value, str) or not value.strip():
+            return value or ()
+        words = json.loads(value)  # what is no JSON is a ValueError, as pydantic expects
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise ValueError('must be a JSON list of words, for example ["torchrun", "-m", "ssl_core"]')
+        return tuple(words)
 
     @model_validator(mode="after")
     def _below_home(self) -> Settings:

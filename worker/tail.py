@@ -44,7 +44,7 @@ class Tail:
         for line in lines:
             try:
                 event = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(event, dict) and _sound(event):
                 events.append(event)

@@ -8,11 +8,12 @@ Threads, because a task only supervises: the SIGTERM handler then shares a proce
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from functools import lru_cache
 from typing import Any
 
-from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutting_down
+from celery.signals import setup_logging, worker_init, worker_ready, worker_shutting_down
 
 from jobs.database import connect, migrate
 from jobs.queue import TASK, celery_app, enqueue
@@ -50,9 +51,10 @@ def _logging(**_: Any) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
-@worker_process_init.connect
-def _refuse_prefork(**_: Any) -> None:
-    raise RuntimeError("start the worker with -P threads: prefork children cannot hand their trainers back on SIGTERM")
+@worker_init.connect
+def _only_threads(sender: Any, **_: Any) -> None:
+    if "thread" not in str(sender.pool_cls):
+        sys.exit("start the worker with -P threads: only there can SIGTERM hand the trainers' jobs back")
 
 
 @worker_ready.connect

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import socket
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from imprint.cli import app
@@ -20,8 +26,12 @@ DIGITS = {"source": "digits"}
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    home = tmp_path_factory.mktemp("home")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def url(home: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -47,6 +57,40 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def client(url: str) -> Iterator[Client]:
     with Client(url, "open-sesame") as connected:
         yield connected
+
+
+def publish_encoder(home: Path, job_id: str, scratch: Path) -> str:
+    """What a worker does at the end of a job, with random weights: its id is the job's with another prefix."""
+    from jobs.artifacts import Artifacts
+    from jobs.database import connect
+    from jobs.records import EncoderDraft
+    from jobs.repository import Repository
+    from ssl_core.encoders import build_encoder
+    from ssl_core.export import export_encoder
+    from ssl_core.spec import DigitsData, TrainSpec
+
+    spec = TrainSpec(data=DigitsData(size=32, mean=(0.5,), std=(0.25,)))
+    facts = {"source": "digits", "images": 1437, "fingerprint": "sha256:0", "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+    exported = export_encoder(build_encoder("resnet18", 32, "imagenet").eval(), spec, facts, {"knn_top1": 50.0}, scratch)
+    repository = Repository(connect(f"sqlite:///{home / 'imprint.db'}"))
+    claim = repository.claim(job_id, "test", 60)
+    assert claim is not None
+    folder = Artifacts(home).publish(job_id, claim.attempt, exported)
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    known = {name: manifest[name] for name in ("arch", "dim", "method", "metrics", "sha256", "size_bytes")}
+    repository.succeed(job_id, claim.attempt, EncoderDraft(folder=str(folder), **known))
+    return job_id.replace("job_", "enc_")
+
+
+def pictures(count: int) -> list[bytes]:
+    """PNG files of noise, no two alike."""
+    random = np.random.default_rng(0)
+    found = []
+    for _ in range(count):
+        buffer = io.BytesIO()
+        Image.fromarray(random.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(buffer, format="PNG")
+        found.append(buffer.getvalue())
+    return found
 
 
 def test_a_job_is_created_once_for_a_key(client: Client) -> None:
@@ -109,6 +153,50 @@ def test_without_the_key_nothing_is_told(url: str) -> None:
     with Client(url) as stranger, pytest.raises(NotAllowed) as caught:
         list(stranger.jobs())
     assert "IMPRINT_API_KEY" in caught.value.hint
+
+
+def test_embedding(client: Client, url: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs after the tests that expect no encoder. One test, since loading torch in the API process takes seconds."""
+    job = client.submit(data=DIGITS)
+    encoder = publish_encoder(home, job.id, tmp_path / "exported")
+    assert client.wait(job.id).encoder == encoder
+    assert [each.id for each in client.encoders()] == [encoder]
+    client.set_alias("mine", job.id)
+    for name in (encoder, job.id, "mine", "latest"):
+        assert client.encoder(name).id == encoder
+    assert client.encoder().dim == 512 and client.encoder().metrics == {"knn_top1": 50.0}
+
+    # Rows are in the order of the images, whatever the batches and the form of the image.
+    files = pictures(7)
+    (tmp_path / "one.png").write_bytes(files[1])
+    mixed = [files[0], tmp_path / "one.png", *files[2:6], Image.open(io.BytesIO(files[6]))]
+    vectors = client.embed(mixed, "mine", batch_size=3)
+    assert vectors.shape == (7, 512) and vectors.dtype == np.float32
+    backwards = client.embed(files[::-1], encoder)
+    assert np.allclose(vectors, backwards[::-1], atol=1e-4)
+    assert len(np.unique(vectors.round(5), axis=0)) == 7
+
+    with pytest.raises(Rejected, match="not a picture"):
+        client.embed([files[0], b"text"])
+    answers = list(client.embed_each([files[0], b"text", tmp_path / "gone.png", files[1]], batch_size=2))
+    assert [answer.error is None for answer in answers] == [True, False, False, True]
+    assert answers[1].error is not None and answers[1].error.startswith("not a picture")
+    assert answers[0].vector is not None and np.allclose(answers[0].vector, vectors[0], atol=1e-4)
+    assert answers[3].vector is not None and np.allclose(answers[3].vector, vectors[1], atol=1e-4)
+
+    with zipfile.ZipFile(client.download("latest", tmp_path / "encoder.zip")) as archive:
+        assert sorted(archive.namelist()) == ["manifest.json", "model.safetensors"]
+
+    (tmp_path / "folder").mkdir()
+    for number, content in enumerate([*files[:3], b"broken"]):
+        (tmp_path / "folder" / f"{number}.png").write_bytes(content)
+    monkeypatch.setenv("IMPRINT_API_KEY", "open-sesame")
+    command = ["embed", str(tmp_path / "folder"), "-o", str(tmp_path / "out.npy"), "--server", url]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "3.png: not a picture" in result.stderr and "3 vectors of 512 numbers" in result.stdout
+    assert np.allclose(np.load(tmp_path / "out.npy"), vectors[:3], atol=1e-4)
+    assert [Path(line).name for line in (tmp_path / "out.names.txt").read_text().splitlines()] == ["0.png", "1.png", "2.png"]
 
 
 def test_the_command_against_the_real_thing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
