@@ -48,7 +48,8 @@ def supervise(job_id: str) -> None:
 @setup_logging.connect
 def _logging(**_: Any) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for noisy in ("alembic", "celery.worker.strategy", "celery.app.trace"):  # a line per message, beside our own
+        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 @worker_init.connect

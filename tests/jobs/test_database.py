@@ -31,8 +31,11 @@ got = [job_id for job_id in json.loads(sys.argv[2]) if repository.claim(job_id, 
 print(json.dumps(got), flush=True)
 """
 MIGRATE = """
-import sys
-from jobs.database import migrate
+import sys, tempfile
+import alembic.autogenerate, alembic.command, alembic.ddl.impl, alembic.runtime.environment, psycopg, pysqlite3.dbapi2
+import jobs.models
+from jobs.database import connect, migrate
+migrate(f"sqlite:///{tempfile.mkdtemp()}/warm.db")  # everything is imported and compiled: from here on it is a race
 print("ready", flush=True)
 sys.stdin.readline()
 migrate(sys.argv[1])

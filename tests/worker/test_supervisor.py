@@ -130,8 +130,10 @@ class TestCrash:
         assert not alive(place.facts(job_id)["pid"])
 
     def test_a_slow_one_is_not(self, place: Workplace) -> None:
-        """Ten median steps are waited for, where that is longer."""
-        assert place.run(place.submit(steps=8, step_seconds=0.3), stall_seconds=0.6).status == "succeeded"
+        """Ten median steps are waited for, where that is longer than stall_seconds."""
+        job_id = place.submit(steps=6, step_seconds=0.2, slow_at={"step": 5, "seconds": 1.4})
+        job = place.run(job_id, stall_seconds=1)
+        assert (job.status, job.attempt) == ("succeeded", 1)
 
 
 class TestRequests:

@@ -5,6 +5,7 @@ The spec says how it behaves, all of it optional:
     die_at [step or null, …]        ends by SIGKILL at that step, one entry per attempt
     exit_at {"step", "status"}      ends with a status
     hang_at step                    makes no further step
+    slow_at {"step", "seconds"}     takes that much longer before one step
     deaf true                       ignores SIGTERM
     no_checkpoints true             writes none
     error {"code", "message", "hint"}    says so and ends with 4
@@ -91,6 +92,8 @@ def train(spec: dict, arguments: argparse.Namespace, attempt: int, stop: threadi
     while step < steps:
         time.sleep(spec.get("step_seconds", 0.02))
         step += 1
+        if step == spec.get("slow_at", {}).get("step"):
+            time.sleep(spec["slow_at"]["seconds"])
         emit("progress", epoch=0, step=step, steps_total=steps, fraction=step / steps, images_per_second=1.0, eta_seconds=1.0)
         emit("metrics", epoch=0, step=step, values={"train_loss": 1 / step, "odd": None})
         if not spec.get("no_checkpoints"):
