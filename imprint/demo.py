@@ -36,7 +36,7 @@ from imprint.records import Job
 if TYPE_CHECKING:
     from imprint.fewshot import Labels, Vectors
 
-EPOCHS = 60
+EPOCHS = 40
 JOB: dict[str, Any] = {
     "name": "digits-demo",
     "data": {"source": "digits"},

@@ -256,10 +256,10 @@ def xent() -> Recipe:
 def default() -> Recipe:
     """What runs when nothing is named: SimCLR, which needs no tuned target network and learns from the first epoch on."""
     return Recipe(
-        origin="ours: SimCLR (arXiv:2002.05709) with batch norm in the projector; epochs by the number of images",
+        origin="ours: SimCLR (arXiv:2002.05709) at its CIFAR-10 temperature, batch norm in the projector, epochs by the number of images",
         method=SimCLRConfig(
             branches=BranchesConfig(projector=_BLOG_HEAD, target="shared"),
-            loss=ContrastLossConfig(kind="ce", temperature=0.2),
+            loss=ContrastLossConfig(kind="ce", temperature=0.5),
         ),
         optim=OptimConfig(name="sgd", lr=0.12, momentum=0.9, weight_decay=5e-4, warmup_epochs=0.5),
         trainer=TrainerConfig(batch_size=256),
