@@ -1,4 +1,4 @@
-"""Writes the generated parts of the documentation: the presets' table and openapi.json.
+"""Writes the generated parts of the documentation: the presets' table, the API's calls and openapi.json.
 
 `python docs/generate.py` writes them; `python docs/generate.py --check` fails when they are not what the code says.
 """
@@ -8,11 +8,9 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 DOCS = Path(__file__).parent
-sys.path.insert(0, str(DOCS.parent))
-
-BEGIN, END = "<!-- presets:begin (written by docs/generate.py) -->", "<!-- presets:end -->"
 
 
 def presets_table() -> str:
@@ -26,23 +24,77 @@ def presets_table() -> str:
     return "\n".join(rows)
 
 
-def methods_page() -> str:
-    """docs/methods.md with its table renewed."""
-    page = (DOCS / "methods.md").read_text(encoding="utf-8")
-    before, rest = page.split(BEGIN)
-    return f"{before}{BEGIN}\n{presets_table()}\n{END}{rest.split(END)[1]}"
+def calls(document: dict[str, Any]) -> str:
+    """Each call with its parameters and an example of its body and of its answer."""
+    parts = []
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            parts.append(f"### {method.upper()} {path}\n\n{operation['summary']}. {_one_line(operation.get('description', ''))}".rstrip())
+            if query := [each for each in operation.get("parameters", []) if each["in"] == "query"]:
+                parts.append("\n".join(f"- `{each['name']}`: {_one_line(_described(each))}" for each in query))
+            for kind, content in operation.get("requestBody", {}).get("content", {}).items():
+                parts += _examples(kind, content)
+            parts += _answer(document, operation)
+    return "\n\n".join(parts)
 
 
-def openapi() -> str:
-    """The API's description, as the server gives it at /openapi.json."""
+def _described(parameter: dict[str, Any]) -> str:
+    return str(parameter.get("description") or parameter["schema"].get("description") or parameter["schema"].get("title", ""))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _examples(kind: str, content: dict[str, Any]) -> list[str]:
+    shown = []
+    for example in content.get("examples", {}).values():
+        if example.get("value"):
+            body = json.dumps(example["value"], ensure_ascii=False)
+            shown.append(f"{example['summary'].capitalize()} (`{kind}`):\n\n```json\n{_short(body)}\n```")
+        else:
+            shown.append(f"As `{kind}`: `{example['summary']}`")
+    return shown
+
+
+def _short(text: str) -> str:
+    """Long base64 is cut: it is there to be replaced."""
+    start = text.find("base64,")
+    return text if start < 0 else text[: start + 27] + "…" + text[text.index('"', start) :]
+
+
+def _answer(document: dict[str, Any], operation: dict[str, Any]) -> list[str]:
+    for status, response in operation["responses"].items():
+        schema = response.get("content", {}).get("application/json", {}).get("schema", {}) if status.startswith("2") else {}
+        name = schema.get("$ref", "").rpartition("/")[2]
+        examples = document["components"]["schemas"].get(name, {}).get("examples")
+        if examples:
+            return [f"Answers {status}:\n\n```json\n{json.dumps(examples[0], ensure_ascii=False, indent=1)}\n```"]
+    return []
+
+
+def filled(page: str, part: str, text: str) -> str:
+    """A page with what stands between its markers replaced."""
+    begin, end = f"<!-- {part}:begin (written by docs/generate.py) -->", f"<!-- {part}:end -->"
+    before, rest = (DOCS / page).read_text(encoding="utf-8").split(begin)
+    return f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}"
+
+
+def pages() -> dict[Path, str]:
+    """What each generated file should hold."""
     from api.main import create_app
 
-    return json.dumps(create_app().openapi(), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    document = create_app(warm=False).openapi()
+    return {
+        DOCS / "methods.md": filled("methods.md", "presets", presets_table()),
+        DOCS / "api.md": filled("api.md", "calls", calls(document)),
+        DOCS / "openapi.json": json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n",
+    }
 
 
 def main() -> int:
     """Write, or with --check compare."""
-    wanted = {DOCS / "methods.md": methods_page(), DOCS / "openapi.json": openapi()}
+    wanted = pages()
     stale = [path.name for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if "--check" in sys.argv:
         if stale:

@@ -256,7 +256,7 @@ def xent() -> Recipe:
 def default() -> Recipe:
     """What runs when nothing is named: SimCLR, which needs no tuned target network and learns from the first epoch on."""
     return Recipe(
-        origin="ours: SimCLR (arXiv:2002.05709) at its CIFAR-10 temperature, batch norm in the projector, epochs by the number of images",
+        origin="ours: SimCLR (arXiv:2002.05709) at its CIFAR-10 temperature; epochs by the number of images",
         method=SimCLRConfig(
             branches=BranchesConfig(projector=_BLOG_HEAD, target="shared"),
             loss=ContrastLossConfig(kind="ce", temperature=0.5),
