@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import signal
 import sys
@@ -12,7 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.main import create_app
-from jobs.settings import get_settings
+from jobs.settings import Settings, get_settings
 
 GRACE_SECONDS = 20  # for requests in flight when asked to stop
 
@@ -31,30 +30,19 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def refusal(host: str, has_keys: bool, insecure: bool) -> str | None:
+def refusal(settings: Settings) -> str | None:
     """Why the service must not listen there, or None. Other machines may only reach it with an API key."""
-    if has_keys or insecure or is_loopback(host):
+    if not settings.exposed:
         return None
     return (
-        f"Refusing to listen on {host} without API keys: everybody on the network could run jobs here.\n"
+        f"Refusing to listen on {settings.host} without API keys: everybody on the network could run jobs here.\n"
         "Set IMPRINT_API_KEYS=<long random text> (comma separated for several), or IMPRINT_INSECURE=1 if a proxy guards it."
     )
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def main() -> int:
     settings = get_settings()
-    insecure = os.environ.get("IMPRINT_INSECURE", "") in {"1", "true", "yes"}
-    why = refusal(settings.host, bool(settings.api_keys), insecure)
+    why = refusal(settings)
     if why is not None:
         print(why, file=sys.stderr)
         return 2

@@ -29,7 +29,8 @@ def calls(document: dict[str, Any]) -> str:
     parts = []
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            parts.append(f"### {method.upper()} {path}\n\n{operation['summary']}. {_one_line(operation.get('description', ''))}".rstrip())
+            about = f"{operation['summary']}. {_one_line(operation.get('description', ''))}".rstrip()
+            parts.append(f"### {method.upper()} {path}\n\n{about}")
             if query := [each for each in operation.get("parameters", []) if each["in"] == "query"]:
                 parts.append("\n".join(f"- `{each['name']}`: {_one_line(_described(each))}" for each in query))
             for kind, content in operation.get("requestBody", {}).get("content", {}).items():

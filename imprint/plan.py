@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import socket
 import sys
@@ -92,21 +91,12 @@ def prepare_home(settings: Settings) -> Path:
 
 def check_exposure(settings: Settings) -> None:
     """Beyond this machine only with keys, or on purpose."""
-    if loopback(settings.host) or settings.api_keys or os.environ.get("IMPRINT_INSECURE", "") in ("1", "true", "yes"):
+    if not settings.exposed:
         return
     raise StackError(
         f"IMPRINT_HOST = {settings.host!r} lets other machines in, and there are no API keys",
         "set IMPRINT_API_KEYS to one or more secrets, separated by commas; or IMPRINT_INSECURE=1, if everyone may do everything",
     )
-
-
-def loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def check_data_root(settings: Settings, home: Path) -> Path:

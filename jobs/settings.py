@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +25,9 @@ class Settings(BaseSettings):
     database_url: str = Field("", description="sqlite:///… or postgresql://…. Default: an SQLite file in home.")
     redis_url: str = Field("", description="redis://… or redis+socket:///…. Default: the bundled broker's socket in home.")
     api_keys: Annotated[tuple[str, ...], NoDecode] = Field((), description="Comma-separated; empty: no key is asked for.")
+    insecure: bool = Field(
+        False, description="Listen beyond this machine without keys: everyone who can reach it may do everything."
+    )
 
     lease_seconds: float = Field(30, gt=0, description="A running job that was not heard of for so long is queued again.")
     heartbeat_seconds: float = Field(5, gt=0, description="How often a supervisor renews the lease.")
@@ -69,6 +73,20 @@ class Settings(BaseSettings):
             object.__setattr__(self, name, value)
         object.__setattr__(self, "__pydantic_fields_set__", given)
         return self
+
+    @property
+    def exposed(self) -> bool:
+        """Whether other machines could reach the API and would need no key for it."""
+        return not (_loopback(self.host) or self.api_keys or self.insecure)
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @lru_cache

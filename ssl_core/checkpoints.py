@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 
+from ssl_core.durable import write_atomically
+
 KEEP = 2
 
 
@@ -25,31 +27,6 @@ class Found:
 
     path: Path
     step: int
-
-
-def write_atomically(path: Path, write: Any) -> None:
-    """Call `write(file)` on a temporary file in the same folder; then fsync, rename, fsync the folder.
-
-    After a return the file is whole and durable; after a kill at any instant the old content, or nothing, is there.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def sha256_of(path: Path) -> str:

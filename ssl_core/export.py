@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from ssl_core import __version__
 from ssl_core.data.defaults import stored_size
+from ssl_core.durable import sync_folder
 from ssl_core.encoders import Encoder
 from ssl_core.manifest import (
     FORMAT_VERSION,
@@ -163,23 +164,14 @@ def _publish(files: Mapping[str, bytes], folder: Path) -> Path:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-        _fsync_folder(unfinished)
+        sync_folder(unfinished)
         if folder.exists():
             folder.rename(old)
         unfinished.rename(folder)
-        _fsync_folder(folder.parent)
+        sync_folder(folder.parent)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
         if not folder.exists() and old.exists():
             old.rename(folder)
         shutil.rmtree(old, ignore_errors=True)
     return folder
-
-
-def _fsync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,9 +8,10 @@ import re
 import pytest
 
 from api import examples
-from api.__main__ import is_loopback, refusal
+from api.__main__ import refusal
 from api.errors import KINDS
 from api.middleware import Keys
+from jobs.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +44,13 @@ class TestKeys:
 
 class TestListening:
     def test_other_machines_only_with_keys(self):
-        assert refusal("127.0.0.1", False, False) is None and refusal("localhost", False, False) is None
-        assert refusal("0.0.0.0", True, False) is None and refusal("0.0.0.0", False, True) is None
-        for host in ("0.0.0.0", "::", "192.168.1.5", "example.org"):
-            assert "IMPRINT_API_KEYS" in str(refusal(host, False, False))
-        assert is_loopback("::1") and not is_loopback("")
+        def why(**given: object) -> str | None:
+            return refusal(Settings(**given))
+
+        assert why(host="127.0.0.1") is None and why(host="localhost") is None and why(host="::1") is None
+        assert why(host="0.0.0.0", api_keys=("k",)) is None and why(host="0.0.0.0", insecure=True) is None
+        for host in ("0.0.0.0", "::", "192.168.1.5", "example.org", ""):
+            assert "IMPRINT_API_KEYS" in str(why(host=host))
 
 
 class TestHealth:
