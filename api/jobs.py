@@ -48,7 +48,7 @@ def submit(
     """
     if validate_only:
         response.status_code = 200
-        return _validated(_plan(services, body))
+        return _validated(_plan(services, body), services.repository)
     key = idempotency_key(request)
     digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
     with first_of(services, key):
@@ -170,11 +170,22 @@ def _plan(services: Services, body: dict[str, Any]) -> Plan:
     return plan(body, services.settings.data_root, path_of(services.repository))
 
 
-def _validated(made: Plan) -> Validated:
+def _validated(made: Plan, repository: Repository) -> Validated:
     spec = made.spec.model_dump(mode="json")
+    estimate = {**made.estimate, **_time(spec, made.estimate["steps_total"], repository)}
     return Validated(
-        spec=spec, recipe=made.recipe, notes=made.notes, warnings=made.warnings, data=made.found(), estimate=made.estimate
+        spec=spec, recipe=made.recipe, notes=made.notes, warnings=made.warnings, data=made.found(), estimate=estimate
     )
+
+
+def _time(spec: dict[str, Any], steps: int, repository: Repository) -> dict[str, Any]:
+    """How long it may take, by the speed of the newest job with the same network, size and method; null before there is one."""
+    for record in repository.list(status="succeeded", method=spec["method"]["name"], limit=50).data:
+        alike = record.spec["encoder"] == spec["encoder"] and record.spec["data"]["size"] == spec["data"]["size"]
+        if alike and record.progress and record.progress["images_per_second"]:
+            seconds = steps * spec["trainer"]["batch_size"] / record.progress["images_per_second"]
+            return {"seconds": round(seconds), "measured_by": record.id}
+    return {"seconds": None, "measured_by": None}
 
 
 def _draft(made: Plan, key: str | None, digest: str) -> JobDraft:

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from api.examples import JOB_CREATE
+from jobs.records import EncoderDraft, Report
 
 
 def problems(answer):
@@ -87,6 +88,22 @@ class TestValidateOnly:
         assert body["valid"] is True and body["data"]["images"] + body["data"]["held_out"] == 1797
         assert isinstance(body["warnings"], list) and body["spec"]["encoder"]["arch"]
         assert len(service.http.get("/jobs", params={"limit": 100}).json()["data"]) == before
+
+    def test_the_time_is_estimated_from_a_job_like_it(self, start, tmp_path):
+        with start(tmp_path) as service:
+            spec = {"data": {"source": "digits"}, "trainer": {"max_epochs": 10, "batch_size": 128}}
+            made = service.http.post("/jobs?validate_only=true", json=spec).json()
+            assert made["estimate"]["seconds"] is None, "no job like it has run here"
+            job = service.repository.get(service.http.post("/jobs", json=spec).json()["id"])
+            claim = service.repository.claim(job.id, "w", 30)
+            fast = {"images_per_second": 100.0, "epoch": 1, "step": 1, "steps_total": 1, "fraction": 1.0, "eta_seconds": 0.0}
+            service.repository.record(job.id, claim.attempt, Report(progress=fast), 30)
+            service.repository.succeed(job.id, claim.attempt, EncoderDraft("resnet18", 512, "simclr", {}, "0" * 64, 1, "x"))
+            estimate = service.http.post("/jobs?validate_only=true", json=spec).json()["estimate"]
+            assert estimate["measured_by"] == job.id
+            assert estimate["seconds"] == round(estimate["steps_total"] * 128 / 100.0)
+            other = service.http.post("/jobs?validate_only=true", json={**spec, "encoder": {"arch": "resnet34"}}).json()
+            assert other["estimate"]["seconds"] is None
 
     def test_refuses_what_a_submission_would(self, service):
         found = problems(service.http.post("/jobs?validate_only=true", json={"data": {"source": "digits"}, "preset": "mocov2"}))
