@@ -30,8 +30,8 @@ def running(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Iterato
         service.start_api()
         yield service
     finally:
-        service.close()
-    assert service.trainers() == [], "a trainer outlived its worker"
+        left = service.close()
+    assert left == [], "a trainer outlived its worker"
     assert service.api.exit_code in (0, -15), service.api.tail()  # uvicorn ends itself by the signal it has obeyed
 
 

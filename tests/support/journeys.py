@@ -10,11 +10,12 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import load_file
 
-from imprint.client import Job
+from imprint.records import Job
 from support.service import Service
 
 HEAD = {"layers": 2, "hidden_dim": 32, "out_dim": 16, "norm": "bn"}
-INTERVAL = 0.3  # seconds between two checkpoints
+PICTURES, BATCH, EPOCHS = 80, 16, 40
+INTERVAL = 0.2  # seconds between two checkpoints
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,10 @@ def spec(**trainer: Any) -> dict[str, Any]:
         "encoder": {"arch": "shufflenet_v2_x0_5"},
         "method": {"name": "moco", "queue_size": 40, "branches": {"projector": HEAD, "shuffle_bn": True, "bn_splits": 2}},
         "optim": {"name": "sgd", "lr": 0.05, "warmup_epochs": 1},
-        "evaluate": {"every_epochs": 10},
+        "evaluate": {"every_epochs": EPOCHS // 2},
         "trainer": {
-            "max_epochs": 30,
-            "batch_size": 16,
+            "max_epochs": EPOCHS,
+            "batch_size": BATCH,
             "precision": "fp32",
             "log_every_steps": 1,
             "checkpoint_every_seconds": INTERVAL,
@@ -50,7 +51,7 @@ def spec(**trainer: Any) -> dict[str, Any]:
 def draw_pictures(root: Path) -> None:
     """80 pictures of two kinds, flat and striped, in class folders below root/pictures."""
     generator = np.random.default_rng(0)
-    for index in range(80):
+    for index in range(PICTURES):
         pixels = np.full((16, 16, 3), generator.integers(40, 220, 3), np.uint8)
         if index % 2:
             pixels[:: 2 + index % 3] = generator.integers(0, 255, 3)

@@ -22,11 +22,10 @@ import pytest
 
 from imprint import Client
 from imprint.child import Child
-from imprint.client import Job
+from imprint.records import Job
 from support.processes import alive
 from support.servers import valkey, valkey_socket
 
-FINAL = ("succeeded", "failed", "cancelled")
 PATIENCE = 120.0  # seconds for anything that ends by itself: other work may keep the machine busy
 
 Json = dict[str, Any]
@@ -91,8 +90,8 @@ class Service:
         self.until(lambda: not process.running, f"the {process.name} ends", process.patience)
         return process.exit_code
 
-    def close(self) -> None:
-        """End everything, politely or not."""
+    def close(self) -> list[int]:
+        """End everything, politely or not; gives the trainers that had to be killed, of which there should be none."""
         self.client.close()
         self.http.close()
         for process in (self.worker, self.api):
@@ -102,6 +101,11 @@ class Service:
                 time.sleep(0.05)
             process.kill()
         self.stop_broker()
+        left = self.trainers()
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+        return left
 
     def until(self, true: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
         """The first true answer; a service that does not listen yet has not answered. Fails with the logs' ends."""
@@ -122,7 +126,8 @@ class Service:
 
     def ended(self, job_id: str) -> Job:
         """The job once it is final."""
-        return self.until(lambda: (job := self.job(job_id)).final and job, f"{job_id} ends")
+        found: Job = self.until(lambda: (job := self.job(job_id)).final and job, f"{job_id} ends")
+        return found
 
     def succeeded(self, job_id: str) -> Job:
         job = self.ended(job_id)
