@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from imprint.errors import UsageError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
 
 
 class PilImage(Protocol):

@@ -68,6 +68,8 @@ def _arguments() -> argparse.Namespace:
 
 def _read_spec(path: Path, preset: str | None, data_root: Path) -> TrainSpec:
     sections = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(sections, dict):
+        raise ValueError('must be a JSON object such as {"data": {"source": "digits"}}')
     if preset is None and {"data", "method", "encoder", "augment", "optim", "trainer", "evaluate"} <= set(sections):
         return TrainSpec.model_validate(sections)
     from ssl_core.data.sources import describe
@@ -106,7 +108,7 @@ def _run(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> int:
     except ValidationError as error:
         problems = "; ".join(f"{pointer}: {text}" for pointer, text in explain_all(error))
         return hopeless("invalid_spec", problems, "docs/methods.md lists every field")
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         return hopeless("invalid_spec", f"{arguments.spec}: {error}")
 
     import torch

@@ -19,6 +19,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from ssl_core.durable import write_atomically
 
 KEEP = 2
+BEST = "best.ckpt"
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,18 @@ def prune(folder: Path, keep: int = KEEP) -> None:
         AtomicCheckpointIO().remove_checkpoint(path)
 
 
+def carry_best(old: Path, new: Path) -> None:
+    """Let the best checkpoint of an attempt be the next one's too, until it finds a better one."""
+    if old == new or (new / BEST).exists() or not verifies(old / BEST):
+        return
+    new.mkdir(parents=True, exist_ok=True)
+    write_atomically(new / BEST, lambda file: file.write((old / BEST).read_bytes()))
+    write_atomically(_checksum_file(new / BEST), lambda file: file.write(_checksum_file(old / BEST).read_bytes()))
+
+
 def mark_best(path: Path) -> None:
     """Let best.ckpt be this checkpoint too, as a hard link (a copy of the bytes would double the writing)."""
-    best = path.with_name("best.ckpt")
+    best = path.with_name(BEST)
     temporary = best.with_name(f".{best.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     os.link(path, temporary)

@@ -14,6 +14,7 @@ from ssl_core.probes import knn_accuracy, logistic_accuracy
 from ssl_core.spec import EvaluateConfig
 
 _BATCH = 256
+_ENOUGH = 64  # images for a rank that means something
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,26 @@ def extract(encoder: nn.Module, store: ImageStore, data: EvaluationData, device:
 
 
 def evaluate(encoder: nn.Module, data: EvaluationData, config: EvaluateConfig, device: torch.device) -> dict[str, float]:
-    """embedding_std and effective_rank of the held-out images; with labels knn_top1 and linear_top1 (percent) as well."""
-    if data.queries is None:
+    """embedding_std and effective_rank of the held-out images; with labels knn_top1 and linear_top1 (percent) as well.
+
+    The first two need no labels. Where few images are held out, or none, those of the bank are looked at too: the rank of ten
+    images says nothing.
+    """
+    held = None if data.queries is None else extract(encoder, data.queries, data, device)
+    few = held is None or len(held) < _ENOUGH
+    labelled = held is not None and data.bank is not None and data.bank.labels is not None
+    bank = extract(encoder, data.bank, data, device) if data.bank is not None and (few or labelled) else None
+    shown = [each for each in ((bank, held) if few else (held,)) if each is not None]
+    if not shown:
         return {}
-    queries = extract(encoder, data.queries, data, device)
-    figures = {"embedding_std": embedding_std(queries), "effective_rank": effective_rank(queries)}
-    if data.bank is None or data.bank.labels is None or data.queries.labels is None:
+    spread = torch.cat(shown)
+    figures = {"embedding_std": embedding_std(spread), "effective_rank": effective_rank(spread)}
+    if held is None or bank is None or data.bank is None or data.queries is None:
         return figures
     bank_labels, labels = data.bank.labels, data.queries.labels
-    bank = extract(encoder, data.bank, data, device)
-    figures["knn_top1"] = knn_accuracy(bank, bank_labels, queries, labels, config.knn_k, config.knn_temperature)
+    if bank_labels is None or labels is None:
+        return figures
+    figures["knn_top1"] = knn_accuracy(bank, bank_labels, held, labels, config.knn_k, config.knn_temperature)
     if config.linear == "logistic":
-        figures["linear_top1"] = logistic_accuracy(bank, bank_labels, queries, labels)
+        figures["linear_top1"] = logistic_accuracy(bank, bank_labels, held, labels)
     return figures

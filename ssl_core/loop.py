@@ -52,15 +52,14 @@ class BetweenSteps(pl.Callback):
         stream: Stream,
         data: EvaluationData,
         asked_to_stop: Callable[[], bool],
-        resumed: bool,
     ) -> None:
         self.spec, self.events, self.out, self.stream, self.data = spec, events, out, stream, data
         self.asked_to_stop = asked_to_stop
         self._on_sigterm = signal.getsignal(signal.SIGTERM)
-        self.resumed = resumed
         self.history: list[dict[str, float]] = []  # evaluations, oldest first; the first is that of random weights
         self.latest: dict[str, float] = {}
         self.best: float = -math.inf
+        self._measured = -1  # the step that the newest evaluation is of
         self.steps_total = len(stream)
         self.steps_per_epoch = len(stream.batches)
         epochs = spec.trainer.max_epochs
@@ -78,7 +77,7 @@ class BetweenSteps(pl.Callback):
         """Start the clocks; restore the random state of the checkpoint."""
         assert isinstance(pl_module, Method)
         self._first_step = trainer.global_step
-        if not self.resumed:
+        if self._first_step == 0:  # also of a run that was stopped before its first step
             self._random = copy.deepcopy(pl_module.serving_encoder())
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._on_sigterm)  # Lightning's own handler would end the run without a checkpoint
@@ -130,7 +129,9 @@ class BetweenSteps(pl.Callback):
         return epoch % self.evaluate_every == 0 or epoch == self.spec.trainer.max_epochs
 
     def _checkpoint_due(self, step: int) -> bool:
-        return step == self.steps_total or time.monotonic() - self._last_checkpoint >= self.spec.trainer.checkpoint_every_seconds
+        late = time.monotonic() - self._last_checkpoint >= self.spec.trainer.checkpoint_every_seconds
+        better = step == self._measured and self._score(step) > self.best
+        return step == self.steps_total or late or better
 
     def _agree(self, trainer: pl.Trainer, stop: bool, due: bool) -> tuple[bool, bool]:
         """Rank 0's clock and any rank's signal decide for all."""
@@ -181,6 +182,7 @@ class BetweenSteps(pl.Callback):
             figures = evaluate(encoder, self.data, self.spec.evaluate, trainer.strategy.root_device)
             if figures:
                 self.history.append(figures)
+                self._measured = step
                 self._metrics(step, figures)
                 health = judge(self.history)
                 self.events.emit("health", verdict=health.verdict, reasons=health.reasons)
@@ -191,19 +193,20 @@ class BetweenSteps(pl.Callback):
     def _checkpoint(self, trainer: pl.Trainer, step: int) -> None:
         began = time.monotonic()
         path = checkpoints.step_path(self.out / "checkpoints", step)
-        score = self._score()
+        score = self._score(step)
+        best = score > -math.inf and score >= self.best
+        self.best = max(score, self.best)
         trainer.save_checkpoint(path)
         if trainer.is_global_zero:
-            if score >= self.best:
-                self.best = score
+            if best:
                 checkpoints.mark_best(path)
             checkpoints.prune(path.parent)
             self.events.emit("checkpoint", file=f"checkpoints/{path.name}", epoch=self._epoch(step), step=step)
         self._last_checkpoint = time.monotonic()
         self._excluded += self._last_checkpoint - began
 
-    def _score(self) -> float:
-        """What makes a checkpoint the best: kNN where there are labels, else the loss."""
+    def _score(self, step: int) -> float:
+        """What makes a checkpoint the best: the kNN accuracy of these very weights where there are labels, else the loss."""
         if "knn_top1" in self.latest:
-            return self.latest["knn_top1"]
+            return self.latest["knn_top1"] if step == self._measured else -math.inf
         return -self.latest.get("train_loss", math.inf)

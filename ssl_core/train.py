@@ -14,8 +14,9 @@ import torch
 
 from ssl_core import checkpoints
 from ssl_core.data.batches import TrainBatches, worker_count
-from ssl_core.data.load import Data, load_data
+from ssl_core.data.load import LISTED, Data, load_data
 from ssl_core.data.sources import describe, resolve_data
+from ssl_core.data.store import FileStore
 from ssl_core.encoders import build_encoder
 from ssl_core.evaluation import EvaluationData
 from ssl_core.events import Events
@@ -69,8 +70,10 @@ def train(
     method.steps_per_epoch = len(batches)
     stream = Stream(batches, spec.trainer.max_epochs, found.step if found else 0)
     evaluation = EvaluationData(data.bank, data.queries, spec.data.size, spec.data.mean, spec.data.std)
-    between = BetweenSteps(spec, events, out, stream, evaluation, asked_to_stop, resumed=found is not None)
+    between = BetweenSteps(spec, events, out, stream, evaluation, asked_to_stop)
     if found is not None:
+        if rank == 0:
+            checkpoints.carry_best(found.path.parent, out / "checkpoints")
         events.emit("resumed", file=str(found.path.name), step=found.step)
 
     if found is not None and found.step >= len(stream):  # only the export was missing
@@ -96,6 +99,7 @@ def train(
         )
         views = ViewModule(stream, spec.augment, spec.data.size, spec.data.mean, spec.data.std, spec.trainer.seed)
         trainer.fit(method, datamodule=views, ckpt_path=found.path if found else None)
+        _tell_unreadable(data, batches, events)
     return _export(method, spec, data, between, out, events)
 
 
@@ -130,6 +134,18 @@ def _prepare(spec: TrainSpec, data_root: Path, events: Events, asked_to_stop: Ca
         fingerprint=data.fingerprint,
     )
     return data
+
+
+def _tell_unreadable(data: Data, batches: TrainBatches, events: Events) -> None:
+    """Streaming meets its unreadable files as it goes; those that the `data` event could not know of are told at the end."""
+    known = {path for path, _ in data.unreadable}
+    paths = data.train.paths if isinstance(data.train, FileStore) else ()
+    later = [(paths[number], reason) for number, reason in sorted(batches.unreadable.items()) if paths[number] not in known]
+    if later:
+        message = f"{len(later):,} more files could not be read and others took their places; the first is {later[0][0]}"
+        events.emit(
+            "warning", message=message, unreadable=len(later), unreadable_examples=[list(each) for each in later[:LISTED]]
+        )
 
 
 def _export(method: Method, spec: TrainSpec, data: Data, between: BetweenSteps, out: Path, events: Events) -> Path:

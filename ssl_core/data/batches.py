@@ -6,6 +6,9 @@ distributed run take disjoint parts of the same global batch: what is trained on
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -137,8 +140,25 @@ class TrainBatches:
             sampler=_Remaining(self),
             num_workers=workers,
             persistent_workers=True,
+            worker_init_fn=_end_only_with_the_trainer,
             pin_memory=torch.cuda.is_available(),
         )
+
+
+def _end_only_with_the_trainer(worker: int) -> None:
+    """A stop is SIGTERM to the whole process group, and the trainer needs its workers until the checkpoint is written (the
+    death of one is an exception there). So a worker obeys a SIGTERM only when the trainer itself sends it. Linux."""
+    if not hasattr(signal, "sigwaitinfo"):
+        return
+    trainer = os.getppid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def obey() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != trainer:
+            pass
+        os._exit(0)
+
+    threading.Thread(target=obey, name="sigterm", daemon=True).start()
 
 
 class _Streamed(Dataset[tuple[Tensor, Tensor, dict[int, str]]]):

@@ -62,7 +62,7 @@ def load_data(
     """Read a source. `size` overrides data.size; what is still open is filled in as `resolve_data` does.
 
     `bank` and `queries` are at most `max_eval_images` each, chosen by `seed`, cut to the size the network sees.
-    `progress(done, total)` counts training images. Raises DataError if the share of unreadable files is above
+    `progress(done, total)` counts images: those trained on, then those decoded for evaluation. Raises DataError if the share of unreadable files is above
     `max_unreadable`, or if none can be read.
     """
     if size is not None:
@@ -107,9 +107,9 @@ def _folder(
         _readable_enough(len(unreadable), len(index.train), unreadable, data.path, max_unreadable)
     else:
         train = FileStore(index.root, index.train, stored, labels)
-    bank = choose(train, max_eval_images, size, seed)
+    bank = choose(train, max_eval_images, size, seed, progress)
     queried = FileStore(index.root, index.held_out, stored, held_labels)
-    queries = choose(queried, max_eval_images, size, seed)
+    queries = choose(queried, max_eval_images, size, seed, progress)
     for store in (train, queried):
         if isinstance(store, FileStore):
             unreadable += [(store.paths[number], reason) for number, reason in sorted(store.unreadable.items())]

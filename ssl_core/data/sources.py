@@ -85,7 +85,7 @@ def folder_below(data_root: Path, path: str) -> Path:
     folder, bounds = data_root / path, Path(os.path.realpath(data_root))
     if not Path(os.path.realpath(folder)).is_relative_to(bounds):
         raise DataError("/data/path", f"{path!r} leads out of the data root.", "Use a folder that lies below the data root.")
-    if not folder.exists():
+    if not os.path.exists(folder):  # False for a name that is too long, where Path.exists raises
         raise DataError("/data/path", f"there is no folder {path!r} below the data root.", _there_is(data_root))
     if not folder.is_dir():
         raise DataError("/data/path", f"{path!r} is a file, not a folder.", "Name the folder that holds the images.")
@@ -195,11 +195,13 @@ def _packed(data: Cifar10Data | Stl10Data, data_root: Path, folder: str, files: 
     notes: tuple[str, ...] = ()
     sizes: list[tuple[str, int]] = []
     place = data_root / data.path / folder
-    if data.download and not place.is_dir():
+    if data.download and not os.path.isdir(place):
         folder_below(data_root, data.path)
         notes = (f"{folder} is not there yet and will be downloaded.",)
     else:
-        place = folder_below(data_root, str(Path(data.path) / folder)) if place.is_dir() else _absent(data, data_root, folder)
+        place = (
+            folder_below(data_root, str(Path(data.path) / folder)) if os.path.isdir(place) else _absent(data, data_root, folder)
+        )
         missing = [name for name in files if not (place / name).is_file()]
         if missing:
             raise DataError("/data/path", f"{data.path}/{folder} lacks {', '.join(missing)}.", "Unpack the archive once more.")

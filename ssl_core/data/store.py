@@ -177,10 +177,10 @@ def center(images: Tensor, size: int) -> Tensor:
     return images[..., inset : inset + size, inset : inset + size]
 
 
-def choose(store: ImageStore, at_most: int, size: int, seed: int) -> InMemoryStore | None:
+def choose(store: ImageStore, at_most: int, size: int, seed: int, progress: Progress | None = None) -> InMemoryStore | None:
     """At most so many labelled images of a store (any, if it has no labels), for evaluation: a function of the seed.
 
-    Returned in the store's order, cut to their central `size`. None if there is none.
+    Returned in the store's order, cut to their central `size`. None if there is none. `progress` hears of files decoded.
     """
     eligible = torch.arange(len(store)) if store.labels is None else torch.nonzero(store.labels >= 0).squeeze(1)
     if len(eligible) == 0:
@@ -191,7 +191,7 @@ def choose(store: ImageStore, at_most: int, size: int, seed: int) -> InMemorySto
     if not isinstance(store, FileStore):
         return InMemoryStore(center(store.batch(picked), size).contiguous(), labels)
     paths = [store.paths[number] for number in picked.tolist()]
-    decoded, unreadable = decode_all(store.root, paths, store.size, labels)
+    decoded, unreadable = decode_all(store.root, paths, store.size, labels, progress=progress)
     bad = {path for path, _ in unreadable}
     for number, path in zip(picked.tolist(), paths, strict=True):
         if path in bad:

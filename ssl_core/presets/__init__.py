@@ -72,6 +72,10 @@ def complete(
     name, recipe = _recipe(sections, preset)
     user = {key: value for key, value in sections.items() if value is not None}
     layer = recipe.layer()
+    method = user.get("method")
+    if isinstance(method, Mapping) and method.get("name") in _BY_METHOD and method["name"] != layer["method"]["name"]:
+        # Another method than the preset's: what is left open in it is that method's own recipe's, not the bare parts'.
+        layer["method"] = PRESETS[_BY_METHOD[method["name"]]]().method.model_dump()
     if recipe.data and "data" not in user:
         user["data"] = recipe.data
     spec = TrainSpec.model_validate(_merge(_data_layer(layer, user), user))

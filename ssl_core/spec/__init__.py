@@ -38,7 +38,8 @@ from ssl_core.spec.methods import (
 )
 from ssl_core.spec.training import EvaluateConfig, OptimConfig, TrainerConfig
 
-TAGS = frozenset({*METHOD_NAMES, *SOURCES})
+# Parts of pydantic's locations that are not in the document: the chosen member of a union.
+TAGS = frozenset({*METHOD_NAMES, *SOURCES, "int", "literal['auto']"})
 
 
 class TrainSpec(Config):
@@ -57,6 +58,17 @@ class TrainSpec(Config):
     def _known_names(cls, value: Any) -> Any:
         """Pydantic's own message for an unknown discriminator lists tags; ours names the nearest."""
         if isinstance(value, dict):
+            data = value.get("data")
+            if isinstance(data, dict) and not isinstance(data.get("source"), str):
+                raise PydanticCustomError(
+                    "unknown_data",
+                    "{what}; valid: {valid}",
+                    {
+                        "at": "data/source",
+                        "what": f"source = {data['source']!r} is not a name" if "source" in data else "source is missing",
+                        "valid": ", ".join(SOURCES),
+                    },
+                )
             for field, key, valid in (("method", "name", METHOD_NAMES), ("data", "source", SOURCES)):
                 section = value.get(field)
                 if isinstance(section, dict) and isinstance(section.get(key), str) and section[key] not in valid:

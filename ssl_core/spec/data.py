@@ -28,7 +28,9 @@ class _DataBase(Config):
         "auto",
         description="Keep the decoded uint8 images in memory (auto: when they take less than a quarter of it) or stream files.",
     )
-    workers: int | Literal["auto"] = Field("auto", description="Processes that decode files when the images are streamed.")
+    workers: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = Field(
+        "auto", description="Processes that decode files when the images are streamed."
+    )
     drop_last: bool = Field(
         True, description="Leave out the last, smaller batch of a training epoch (validation always keeps it)."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -43,7 +43,7 @@ class TrainerConfig(Config):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: bf16 where the hardware multiplies it fast, else fp32."
     )
-    devices: int | Literal["auto"] = Field(
+    devices: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = Field(
         "auto", description="GPUs (or, without any, CPU processes) of one machine; auto: all GPUs, or one process."
     )
     seed: int = Field(0, ge=0, lt=2**31)
@@ -53,9 +53,9 @@ class TrainerConfig(Config):
 
     @model_validator(mode="after")
     def _devices(self) -> TrainerConfig:
-        if isinstance(self.devices, int) and (self.devices < 1 or self.batch_size % self.devices):
+        if isinstance(self.devices, int) and (self.batch_size % self.devices or self.batch_size < 2 * self.devices):
             raise ValueError(
-                f"batch_size = {self.batch_size} must be a multiple of devices = {self.devices}, and devices at least 1"
+                f"batch_size = {self.batch_size} must be a multiple of devices = {self.devices}, with at least 2 images for each"
             )
         return self
 
@@ -63,7 +63,9 @@ class TrainerConfig(Config):
 class EvaluateConfig(Config):
     """Measured on frozen features of held-out images while training runs."""
 
-    every_epochs: int | Literal["auto"] = Field("auto", description="auto: about ten times in a run, and at its end.")
+    every_epochs: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="auto: about ten times in a run, and at its end."
+    )
     knn_k: int = Field(
         20, ge=1, le=1000, description="Neighbours that vote, weighted by exp(similarity / temperature) (Wu et al. 2018)."
     )

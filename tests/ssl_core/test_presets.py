@@ -80,6 +80,12 @@ def test_another_method_replaces_the_recipes_method_whole() -> None:
     assert spec.method.branches.target == "shared"
 
 
+def test_another_method_than_the_presets_keeps_its_own_recipes_branches() -> None:
+    body = {**FOLDER, "method": {"name": "vicreg", "branches": {"projector": {"layers": 2}}}}
+    branches = complete(body, "moco_v2", facts(), gpu=True).spec.method.branches
+    assert (branches.target, branches.normalize, branches.projector.layers, branches.projector.norm) == ("shared", False, 2, "bn")
+
+
 def test_a_method_without_a_preset_brings_its_own_recipe() -> None:
     done = complete({**FOLDER, "method": {"name": "byol"}}, None, facts(), gpu=True)
     assert done.recipe == "byol" and done.spec.optim.name == "lars"
@@ -128,6 +134,11 @@ def test_unknown_preset_names_the_nearest() -> None:
         ({"data": {"source": "folder", "path": "/etc"}}, "/data/path", "below the data root"),
         ({**FOLDER, "optim": {"lr": float("nan")}}, "/optim/lr", "finite"),
         ({**FOLDER, "trainer": {"devices": 3, "batch_size": 256}}, "/trainer", "must be a multiple of devices = 3"),
+        ({**FOLDER, "trainer": {"devices": 2, "batch_size": 2}}, "/trainer", "at least 2 images for each"),
+        ({**FOLDER, "trainer": {"devices": 0}}, "/trainer/devices", "'auto'"),
+        ({**FOLDER, "evaluate": {"every_epochs": 0}}, "/evaluate/every_epochs", "'auto'"),
+        ({"data": {"sorce": "digits"}}, "/data/source", "source is missing; valid: digits"),
+        ({"data": {"source": 5}}, "/data/source", "source = 5 is not a name; valid: digits"),
         (
             {**FOLDER, "method": {"name": "simclr", "loss": {"kind": "ip", "eqco_alpha": 9}}},
             "/method/loss",

@@ -110,7 +110,50 @@ def test_a_run_says_what_it_does_and_leaves_an_encoder(tmp_path: Path, root: Pat
     assert "health" in kinds and kinds[-1] == "encoder"
     embedder = Embedder.load(tmp_path / "1" / "encoder")
     assert embedder.manifest["method"] == "simclr" and embedder.manifest["metrics"]["knn_top1"] == values["knn_top1"]
-    assert sorted(each.suffix for each in (tmp_path / "1" / "checkpoints").glob("step-*")) == [".ckpt", ".sha256"]
+    kept = sorted(each.name for each in (tmp_path / "1" / "checkpoints").glob("step-*.ckpt"))
+    assert kept[-1] == f"step-{steps:08}.ckpt" and len(kept) <= checkpoints.KEEP
+    best = checkpoints.AtomicCheckpointIO().load_checkpoint(tmp_path / "1" / "checkpoints" / "best.ckpt")
+    accuracy = {each["step"]: each["values"]["knn_top1"] for each in baseline if each["step"]}
+    assert accuracy[best["global_step"]] == max(accuracy.values()), "the weights of the best evaluation themselves"
+
+
+def test_without_held_out_images_spread_and_rank_are_measured_all_the_same(tmp_path: Path, root: Path) -> None:
+    alone = spec("simclr", max_epochs=1)
+    events = run(alone.changed(data={**alone.data.model_dump(), "held_out": 1e-9}), tmp_path / "1", root)
+    measured = {name for event in events if event["type"] == "metrics" for name in event["values"]}
+    assert {"embedding_std", "effective_rank"} <= measured and "knn_top1" not in measured
+    assert any(event["type"] == "health" for event in events)
+
+
+def test_a_stop_before_the_first_step_keeps_the_baseline_and_the_best_is_carried_on(tmp_path: Path, root: Path) -> None:
+    with pytest.raises(Stopped) as stopped:
+        run(spec("simclr"), tmp_path / "1", root, stop_at=_polls_before_training(tmp_path, root))
+    assert stopped.value.step == 0 and checkpoints.newest([tmp_path / "1" / "checkpoints"]) is not None
+    events = run(spec("simclr"), tmp_path / "2", root, resume=[tmp_path / "1"])
+    assert any(event["type"] == "metrics" and event["step"] == 0 and "knn_top1" in event["values"] for event in events)
+    run(spec("simclr"), tmp_path / "3", root, resume=[tmp_path / "2"])
+    assert checkpoints.verifies(tmp_path / "3" / "checkpoints" / "best.ckpt")
+
+
+def _polls_before_training(tmp_path: Path, root: Path) -> int:
+    """How often a run asks whether to stop while it prepares."""
+    polls = 0
+    while True:
+        with pytest.raises(Stopped):
+            run(spec("simclr"), tmp_path / f"probe-{polls}", root, stop_at=polls)
+        if (tmp_path / f"probe-{polls}" / "checkpoints").exists():
+            return polls
+        polls += 1
+
+
+def test_unreadable_files_met_while_streaming_are_told(tmp_path: Path, root: Path) -> None:
+    streamed = spec("simclr", max_epochs=1).changed(evaluate={"max_images": 20})
+    streamed = streamed.changed(data={**streamed.data.model_dump(), "in_memory": "never", "workers": 0})
+    events = run(streamed, tmp_path / "1", root)
+    told = [event for event in events if event["type"] in ("data", "warning")]
+    assert sum(event["unreadable"] for event in told) >= 1
+    named = [path for event in told for path, _ in event["unreadable_examples"]]
+    assert len(named) == len(set(named)) and {Path(path).name for path in named} <= {"broken.png", "empty.jpg"}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -211,6 +254,8 @@ def test_the_command_line(tmp_path: Path, root: Path) -> None:
     [
         ({"data": {"source": "folder", "path": "nowhere"}}, "nowhere"),
         ({"data": {"source": "digits"}, "method": {"name": "mocco"}}, "did you mean 'moco'"),
+        ({"data": {"source": "folder", "path": "a" * 300}}, "there is no folder"),
+        ([1], "must be a JSON object"),
         ({"data": {"source": "digits"}, "encoder": {"arch": "inception_v3"}, "trainer": {"max_epochs": 1}}, "inception_v3"),
     ],
 )

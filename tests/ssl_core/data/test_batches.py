@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -117,6 +123,21 @@ class TestStreaming:
         there.load_state_dict({"epoch": 0, "position": 4})
         here.load_state_dict({"epoch": 0, "position": 4})
         assert indices(there) == indices(here)
+
+    @pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="needs Linux")
+    def test_workers_outlive_a_stop_of_the_process_group_but_not_the_trainers_own(self, write) -> None:
+        """The supervisor's SIGTERM goes to the whole group; a dead worker would be an exception instead of a checkpoint."""
+        paths = [f"{i:02}.png" for i in range(24)]
+        batches = TrainBatches(FileStore(write(*paths), paths, 16), 2, seed=0, workers=1)
+        others = set(multiprocessing.active_children())
+        iterator = iter(batches)
+        next(iterator)
+        (worker,) = set(multiprocessing.active_children()) - others
+        subprocess.run([sys.executable, "-c", f"import os; os.kill({worker.pid}, 15)"], check=True)
+        assert len(list(iterator)) == 11 and worker.is_alive()
+        os.kill(worker.pid, signal.SIGTERM)
+        worker.join(10)
+        assert worker.exitcode == 0
 
     def test_worker_count(self) -> None:
         assert worker_count(3) == 3 and worker_count(0) == 0
