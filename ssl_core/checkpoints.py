@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,8 @@ def carry_best(old: Path, new: Path) -> None:
     if old == new or (new / BEST).exists() or not verifies(old / BEST):
         return
     new.mkdir(parents=True, exist_ok=True)
-    write_atomically(new / BEST, lambda file: file.write((old / BEST).read_bytes()))
+    with (old / BEST).open("rb") as source:
+        write_atomically(new / BEST, lambda file: shutil.copyfileobj(source, file))
     write_atomically(_checksum_file(new / BEST), lambda file: file.write(_checksum_file(old / BEST).read_bytes()))
 
 

@@ -32,14 +32,17 @@ def _multiplies_bf16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def choose_devices(asked: int | Literal["auto"]) -> tuple[str, int]:
+def choose_devices(asked: int | Literal["auto"], batch_size: int) -> tuple[str, int]:
     """(accelerator, count): every GPU there is, or one CPU process, unless a count is asked for.
 
+    auto takes fewer GPUs when the batch cannot be shared out equally, at least 2 images each: 256 images on 3 GPUs use 2.
     Raises ValueError when more GPUs are asked for than there are.
     """
     gpus = torch.cuda.device_count()
     if gpus == 0:
         return "cpu", 1 if asked == "auto" else asked
-    if asked != "auto" and asked > gpus:
-        raise ValueError(f"trainer.devices = {asked}, and this machine has {gpus}: use 1 to {gpus}, or 'auto'")
-    return "gpu", gpus if asked == "auto" else asked
+    if asked != "auto":
+        if asked > gpus:
+            raise ValueError(f"trainer.devices = {asked}, and this machine has {gpus}: use 1 to {gpus}, or 'auto'")
+        return "gpu", asked
+    return "gpu", next(count for count in range(min(gpus, batch_size // 2), 0, -1) if batch_size % count == 0)

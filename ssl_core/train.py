@@ -49,7 +49,7 @@ def train(
     spec = _resolved(spec, data_root)
     data = _prepare(spec, data_root, events, asked_to_stop)
 
-    accelerator, devices = choose_devices(spec.trainer.devices)
+    accelerator, devices = choose_devices(spec.trainer.devices, spec.trainer.batch_size)
     pl.seed_everything(spec.trainer.seed, verbose=False)
     assert spec.data.size and spec.data.mean and spec.data.std
     encoder = build_encoder(spec.encoder.arch, spec.data.size, spec.encoder.stem)

@@ -62,8 +62,8 @@ def load_data(
     """Read a source. `size` overrides data.size; what is still open is filled in as `resolve_data` does.
 
     `bank` and `queries` are at most `max_eval_images` each, chosen by `seed`, cut to the size the network sees.
-    `progress(done, total)` counts images: those trained on, then those decoded for evaluation. Raises DataError if the share of unreadable files is above
-    `max_unreadable`, or if none can be read.
+    `progress(done, total)` counts images: those trained on, then files decoded for evaluation. Raises DataError if the share
+    of unreadable files is above `max_unreadable`, or if none can be read.
     """
     if size is not None:
         data = data.changed(size=size)

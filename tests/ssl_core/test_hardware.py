@@ -1,0 +1,30 @@
+"""Devices: what is chosen suits the machine and the batch."""
+
+import pytest
+import torch
+
+from ssl_core.hardware import choose_devices
+
+
+@pytest.mark.parametrize(
+    ("gpus", "asked", "batch", "expected"),
+    [
+        (0, "auto", 256, ("cpu", 1)),
+        (0, 2, 256, ("cpu", 2)),
+        (8, "auto", 256, ("gpu", 8)),
+        (3, "auto", 256, ("gpu", 2)),  # 256 images do not go into three equal parts
+        (8, "auto", 6, ("gpu", 3)),  # two images each, so that there are batch statistics
+        (8, "auto", 2, ("gpu", 1)),
+        (4, "auto", 255, ("gpu", 3)),
+        (4, 1, 255, ("gpu", 1)),
+    ],
+)
+def test_devices(monkeypatch: pytest.MonkeyPatch, gpus: int, asked: int | str, batch: int, expected: tuple[str, int]) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert choose_devices(asked, batch) == expected  # type: ignore[arg-type]
+
+
+def test_more_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ValueError, match=r"devices = 4, and this machine has 2: use 1 to 2"):
+        choose_devices(4, 256)
