@@ -51,6 +51,8 @@ JOB: dict[str, Any] = {
     "encoder": None,
     "error": None,
     "labels": {"team": "a"},
+    "notes": ["method.queue_size = 512: at most half of the 1437 images"],
+    "data": {"images": 1437, "held_out": 360, "classes": 10, "unreadable": 0, "unreadable_examples": []},
     "links": {"self": f"/jobs/{_JOB}", "metrics": f"/jobs/{_JOB}/metrics", "cancel": f"/jobs/{_JOB}/cancel"},
 }
 

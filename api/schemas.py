@@ -112,6 +112,10 @@ class JobBody(Answer):
     encoder: str | None = Field(description="The encoder's id, once there is one.")
     error: JobError | None
     labels: dict[str, str]
+    notes: list[str] = Field(description="What was chosen for you and why, and warnings.")
+    data: dict[str, Any] | None = Field(
+        description="What the trainer found: images, held_out, classes, fingerprint; unreadable files, the first 20 named."
+    )
     links: dict[str, str]
 
 

@@ -130,6 +130,10 @@ def summary(job: Job) -> Table:
         table.add_row("encoder", Text(job.encoder, style="bold"))
     if (seconds := words.duration(job)) is not None:
         table.add_row("took", words.clock(seconds))
+    data = job.raw.get("data") or {}
+    if data.get("unreadable"):
+        examples = ", ".join(str(path) for path, _ in data.get("unreadable_examples", [])[:3])
+        table.add_row("unreadable", f"{data['unreadable']} of the files, left out: {examples} …")
     metrics = job.metrics
     if "knn_top1" in metrics:
         table.add_row("kNN accuracy", f"{words.percent(metrics['knn_top1'])} on held-out images")

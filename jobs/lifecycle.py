@@ -63,6 +63,8 @@ class Lifecycle:
                 job.phase = report.phase
             if report.health is not None:
                 job.health = report.health
+            if report.data is not None:
+                job.data = report.data
             if report.checkpoint_step is not None:
                 job.checkpoint_step = report.checkpoint_step
             if report.points:

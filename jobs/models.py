@@ -43,6 +43,8 @@ class Job(Base):
     health: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     labels: Mapped[dict[str, Any]] = mapped_column(JSON)
+    notes: Mapped[list[str]] = mapped_column(JSON)  # what was chosen for the user, and warnings
+    data: Mapped[dict[str, Any] | None] = mapped_column(JSON)  # what the trainer found: counts, unreadable files
     spec: Mapped[dict[str, Any]] = mapped_column(JSON)
 
     __table_args__ = (Index("ix_jobs_status", "status", "id"), Index("ix_jobs_method", "method", "id"))

@@ -44,6 +44,8 @@ class JobRecord:
     health: Json | None
     error: Json | None
     labels: dict[str, str]
+    notes: list[str]
+    data: Json | None
     spec: Json
     encoder_id: str | None
 
@@ -88,6 +90,7 @@ class Report:
     health: Json | None = None
     events: list[tuple[str, Json]] = field(default_factory=list)
     checkpoint_step: int | None = None
+    data: Json | None = None
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,7 @@ class Repository(Lifecycle, Catalogue):
                     woken_ms=now,
                     metrics={},
                     labels=draft.labels,
+                    notes=draft.notes,
                     spec=draft.spec,
                     attempt=0,
                     failures=0,

@@ -67,6 +67,8 @@ def job_record(job: Job) -> JobRecord:
         health=job.health,
         error=job.error,
         labels=job.labels,
+        notes=job.notes,
+        data=job.data,
         spec=job.spec,
         encoder_id=job.encoder_id,
     )

@@ -17,6 +17,10 @@ _BATCH = 256
 _ENOUGH = 64  # images for a rank that means something
 
 
+class NotFinite(ArithmeticError):
+    """The embeddings hold infinities or NaN: the network has blown up, even where its loss, on normalised values, has not."""
+
+
 @dataclass(frozen=True)
 class EvaluationData:
     """bank: images of the training part; queries: held-out images. Either is None when there are no such images."""
@@ -47,7 +51,7 @@ def evaluate(encoder: nn.Module, data: EvaluationData, config: EvaluateConfig, d
     """embedding_std and effective_rank of the held-out images; with labels knn_top1 and linear_top1 (percent) as well.
 
     The first two need no labels. Where few images are held out, or none, those of the bank are looked at too: the rank of ten
-    images says nothing.
+    images says nothing. Raises NotFinite.
     """
     held = None if data.queries is None else extract(encoder, data.queries, data, device)
     few = held is None or len(held) < _ENOUGH
@@ -57,6 +61,8 @@ def evaluate(encoder: nn.Module, data: EvaluationData, config: EvaluateConfig, d
     if not shown:
         return {}
     spread = torch.cat(shown)
+    if not bool(spread.isfinite().all()):
+        raise NotFinite("the embeddings are not finite numbers")
     figures = {"embedding_std": embedding_std(spread), "effective_rank": effective_rank(spread)}
     if held is None or bank is None or data.bank is None or data.queries is None:
         return figures

@@ -50,13 +50,10 @@ def judge(history: Sequence[Mapping[str, float]]) -> Health:
     start, now = history[0], history[-1]
     reasons: list[str] = []
     if now["effective_rank"] < 2 or now["embedding_std"] < 0.02:
-        return Health(
-            "collapsed",
-            [
-                f"all images have nearly the same embedding: std × √d is {now['embedding_std']:.3f} (evenly spread: 1), "
-                f"effective rank {now['effective_rank']:.1f}"
-            ],
-        )
+        # A network that still tells classes apart better than random weights has shrunk, not collapsed.
+        verdict = "warning" if now.get("knn_top1", 0.0) > start.get("knn_top1", 0.0) else "collapsed"
+        spread = f"std × √d is {now['embedding_std']:.3f} (evenly spread: 1), effective rank {now['effective_rank']:.1f}"
+        return Health(verdict, [f"all images have nearly the same embedding: {spread}"])
     verdict = "learning"
     if now["effective_rank"] < 0.5 * max(each["effective_rank"] for each in history):
         verdict = "warning"

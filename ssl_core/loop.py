@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from ssl_core import checkpoints
-from ssl_core.evaluation import EvaluationData, evaluate
+from ssl_core.evaluation import EvaluationData, NotFinite, evaluate
 from ssl_core.events import Events
 from ssl_core.health import judge
 from ssl_core.methods.base import Method
@@ -38,7 +38,7 @@ class Stopped(Exception):
 
 
 class Diverged(Exception):
-    """The loss is no longer a finite number."""
+    """The loss, or what the encoder makes of images, is no longer a finite number."""
 
 
 class BetweenSteps(pl.Callback):
@@ -179,7 +179,10 @@ class BetweenSteps(pl.Callback):
         began = time.monotonic()
         if trainer.is_global_zero:
             self.events.emit("phase", phase="evaluating")
-            figures = evaluate(encoder, self.data, self.spec.evaluate, trainer.strategy.root_device)
+            try:
+                figures = evaluate(encoder, self.data, self.spec.evaluate, trainer.strategy.root_device)
+            except NotFinite as error:
+                raise Diverged(f"{error} after step {step}") from error
             if figures:
                 self.history.append(figures)
                 self._measured = step

@@ -15,6 +15,7 @@ from ssl_core.data.errors import DataError
 from ssl_core.data.machine import fits_in_memory, memory_bytes, store_bytes
 from ssl_core.data.sources import SourceFacts, describe, resolve_data, stored_size
 from ssl_core.spec import BYOLConfig, MoCoConfig, SimCLRConfig, TrainSpec
+from ssl_core.spec.arch_names import TORCHVISION
 from ssl_core.spec.base import nearest
 
 FEW_IMAGES = 1000
@@ -61,6 +62,7 @@ def check(spec: TrainSpec, data_root: Path, facts: SourceFacts | None = None) ->
             facts = describe(spec.data, data_root)
         except DataError as error:
             return Preflight(None, problems=[*problems, Problem(error.pointer, f"{error.message} {error.hint}".strip())])
+    problems += _size_problems(spec)
     problems += _data_problems(spec, facts)
     estimate = _estimate(spec, facts)
     warnings = [*facts.problems, *_data_warnings(spec, facts, estimate), *_method_warnings(spec, facts)]
@@ -79,6 +81,26 @@ def _arch_problems(spec: TrainSpec) -> list[Problem]:
     if timm.is_model(name):
         return []
     return [Problem("/encoder/arch", f"timm has no model '{name}'; {_nearest_model(name, timm.list_models())}")]
+
+
+# px; found by `ssl_core.encoders`, which is asked when training begins and knows all others too
+_SMALLEST = {"alexnet": 63, "inception_v3": 75}
+
+
+def _size_problems(spec: TrainSpec) -> list[Problem]:
+    """Sizes and stems that the best-known restricted networks refuse, told before anything is queued."""
+    arch, size = spec.encoder.arch, spec.data.size
+    if spec.encoder.stem == "cifar" and arch.startswith(("vit_", "swin_", "convnext_", "vgg", "timm/vit_")):
+        return [Problem("/encoder/stem", f"stem 'cifar' is for ResNets, and {arch} is none: use 'auto' or 'imagenet'")]
+    if size is None:
+        return []
+    step = 32 if arch == "maxvit_t" else int(arch.rsplit("_", 1)[1]) if arch in TORCHVISION and arch.startswith("vit_") else 1
+    if size % step:
+        nearest_sizes = " or ".join(str(each) for each in (size // step * step, (size // step + 1) * step) if each)
+        return [Problem("/data/size", f"{arch} needs a multiple of {step} px, not {size}: use {nearest_sizes}")]
+    if size < _SMALLEST.get(arch, 1):
+        return [Problem("/data/size", f"{arch} cannot take images of {size} px; the smallest that works is {_SMALLEST[arch]}")]
+    return []
 
 
 def _nearest_model(name: str, models: list[str]) -> str:

@@ -263,4 +263,5 @@ def _joined(first: Report, second: Report) -> Report:
         second.health or first.health,
         [*first.events, *second.events],
         second.checkpoint_step if second.checkpoint_step is not None else first.checkpoint_step,
+        second.data or first.data,
     )

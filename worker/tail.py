@@ -71,6 +71,7 @@ def report(events: Iterable[dict[str, Any]], last_phase: str | None = None) -> R
     phase = last_phase
     health: dict[str, Any] | None = None
     checkpoint: int | None = None
+    data: dict[str, Any] | None = None
     points: list[Point] = []
     kept: list[tuple[str, dict[str, Any]]] = []
     for event in events:
@@ -90,7 +91,9 @@ def report(events: Iterable[dict[str, Any]], last_phase: str | None = None) -> R
             checkpoint = int(body["step"])
         elif kind in _KEPT:
             kept.append((kind, body))
-    return Report(progress, phase, points, health, kept, checkpoint)
+        if kind == "data":
+            data = body
+    return Report(progress, phase, points, health, kept, checkpoint, data)
 
 
 def _points(event: dict[str, Any]) -> list[Point]:

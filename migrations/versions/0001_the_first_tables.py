@@ -53,6 +53,8 @@ def upgrade() -> None:
         sa.Column("health", sa.JSON(), nullable=True),
         sa.Column("error", sa.JSON(), nullable=True),
         sa.Column("labels", sa.JSON(), nullable=False),
+        sa.Column("notes", sa.JSON(), nullable=False),
+        sa.Column("data", sa.JSON(), nullable=True),
         sa.Column("spec", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )

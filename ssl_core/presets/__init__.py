@@ -72,10 +72,10 @@ def complete(
     name, recipe = _recipe(sections, preset)
     user = {key: value for key, value in sections.items() if value is not None}
     layer = recipe.layer()
-    method = user.get("method")
-    if isinstance(method, Mapping) and method.get("name") in _BY_METHOD and method["name"] != layer["method"]["name"]:
+    named = _method_name(user)
+    if named is not None and named != layer["method"]["name"]:
         # Another method than the preset's: what is left open in it is that method's own recipe's, not the bare parts'.
-        layer["method"] = PRESETS[_BY_METHOD[method["name"]]]().method.model_dump()
+        layer["method"] = PRESETS[_BY_METHOD[named]]().method.model_dump()
     if recipe.data and "data" not in user:
         user["data"] = recipe.data
     spec = TrainSpec.model_validate(_merge(_data_layer(layer, user), user))
@@ -97,10 +97,16 @@ def _recipe(sections: Mapping[str, Any], preset: str | None) -> tuple[str, Recip
         if preset not in PRESETS:
             raise UnknownPreset(preset)
         return preset, PRESETS[preset]()
-    method = sections.get("method")
-    named = method.get("name") if isinstance(method, Mapping) else None
-    name = _BY_METHOD.get(named, "default") if isinstance(named, str) else "default"
+    named = _method_name(sections)
+    name = "default" if named is None else _BY_METHOD[named]
     return name, PRESETS[name]()
+
+
+def _method_name(sections: Mapping[str, Any]) -> str | None:
+    """The method that a user's sections name, if it is one of ours; what is wrong with it is told when it is validated."""
+    method = sections.get("method")
+    name = method.get("name") if isinstance(method, Mapping) else None
+    return name if isinstance(name, str) and name in _BY_METHOD else None
 
 
 def _data_layer(layer: dict[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:

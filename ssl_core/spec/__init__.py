@@ -39,7 +39,7 @@ from ssl_core.spec.methods import (
 from ssl_core.spec.training import EvaluateConfig, OptimConfig, TrainerConfig
 
 # Parts of pydantic's locations that are not in the document: the chosen member of a union.
-TAGS = frozenset({*METHOD_NAMES, *SOURCES, "int", "literal['auto']"})
+TAGS = frozenset({*METHOD_NAMES, *SOURCES, "int", "constrained-int", "literal['auto']"})
 
 
 class TrainSpec(Config):

@@ -16,6 +16,18 @@ Running = Callable[..., Claim]
 CRASH: dict[str, Any] = {"code": "crashed", "message": "it was ended by SIGSEGV", "hint": "the log says more"}
 
 
+class TestWhatTheTrainerFound:
+    def test_stays_with_the_job(self, repository: Repository, submit: Submit) -> None:
+        job = submit(notes=["a choice"])
+        assert (job.notes, job.data) == (["a choice"], None)
+        claim = repository.claim(job.id, "w", 30)
+        assert claim is not None
+        found = {"images": 9, "unreadable": 1, "unreadable_examples": [["a.png", "truncated"]]}
+        repository.record(job.id, claim.attempt, Report(data=found), 30)
+        repository.record(job.id, claim.attempt, Report(phase="training"), 30)
+        assert repository.get(job.id).data == found
+
+
 class TestCrashes:
     def crash(self, repository: Repository, job_id: str, reached: int | None) -> str:
         claim = repository.claim(job_id, "w", 30)

@@ -59,6 +59,11 @@ def test_metrics_and_log_over_http(service: Service, undisturbed: Undisturbed) -
     assert [point["step"] for point in answer["data"]] == [51, 52, 53, 54, 55]
     assert set(answer["data"][0]) == {"step", "epoch", "name", "value", "at"}
 
+    found = job.raw["data"]
+    assert (found["images"] + found["held_out"], found["classes"]) == (80, 2)
+    assert found["unreadable"] == 1 and found["unreadable_examples"][0][0].endswith("flat/broken.jpg")
+    assert isinstance(job.raw["notes"], list)
+
     log = service.client.logs(job.id)
     assert "images/s" in log and "Traceback" not in log and "Warning" not in log
     assert service.client.logs(job.id, tail=1) == log.splitlines(keepends=True)[-1]

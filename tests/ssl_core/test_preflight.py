@@ -43,6 +43,31 @@ def test_batch_larger_than_the_dataset(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("encoder", "size", "pointer", "words"),
+    [
+        ({"arch": "inception_v3"}, 32, "/data/size", "cannot take images of 32 px; the smallest that works is 75"),
+        ({"arch": "alexnet"}, 62, "/data/size", "the smallest that works is 63"),
+        ({"arch": "vit_b_16"}, 40, "/data/size", "needs a multiple of 16 px, not 40: use 32 or 48"),
+        ({"arch": "vit_h_14"}, 12, "/data/size", "not 12: use 14"),
+        ({"arch": "maxvit_t"}, 100, "/data/size", "use 96 or 128"),
+        ({"arch": "vit_b_16", "stem": "cifar"}, 32, "/encoder/stem", "is for ResNets"),
+    ],
+)
+def test_networks_that_refuse_the_size_are_told_before_anything_is_queued(
+    tmp_path: Path, encoder: dict[str, str], size: int, pointer: str, words: str
+) -> None:
+    found = check(spec(data={"source": "digits", "size": size}, encoder=encoder), tmp_path)
+    assert [problem.pointer for problem in found.problems] == [pointer] and words in found.problems[0].detail
+
+
+@pytest.mark.parametrize(
+    ("arch", "size"), [("inception_v3", 75), ("vit_b_16", 32), ("vit_h_14", 224), ("timm/vit_tiny_patch16_224", 40)]
+)
+def test_networks_that_take_the_size_pass(tmp_path: Path, arch: str, size: int) -> None:
+    assert check(spec(data={"source": "digits", "size": size}, encoder={"arch": arch}), tmp_path).ok
+
+
 def test_missing_data_is_a_problem_with_a_hint(photos: Path) -> None:
     found = check(spec(data={"source": "folder", "path": "fotos"}), photos)
     assert found.facts is None and not found.ok

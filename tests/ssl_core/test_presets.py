@@ -136,6 +136,7 @@ def test_unknown_preset_names_the_nearest() -> None:
         ({**FOLDER, "trainer": {"devices": 3, "batch_size": 256}}, "/trainer", "must be a multiple of devices = 3"),
         ({**FOLDER, "trainer": {"devices": 2, "batch_size": 2}}, "/trainer", "at least 2 images for each"),
         ({**FOLDER, "trainer": {"devices": 0}}, "/trainer/devices", "'auto'"),
+        ({**FOLDER, "data": {**FOLDER["data"], "workers": -1}}, "/data/workers", "'auto'"),
         ({**FOLDER, "evaluate": {"every_epochs": 0}}, "/evaluate/every_epochs", "'auto'"),
         ({"data": {"sorce": "digits"}}, "/data/source", "source is missing; valid: digits"),
         ({"data": {"source": 5}}, "/data/source", "source = 5 is not a name; valid: digits"),
@@ -151,6 +152,7 @@ def test_errors_name_the_field_the_value_and_what_would_be_right(body: dict, poi
         complete(body)
     problems = dict(explain_all(caught.value))
     assert pointer in problems and words in problems[pointer], problems
+    assert not any("int" in place.split("/") or "constrained" in place for place in problems), "no place but the document's own"
 
 
 def test_validation_does_not_import_torch() -> None:

@@ -80,5 +80,6 @@ def test_verdicts() -> None:
     assert judge([start, figures(1.1, 0.001, 10)]).verdict == "collapsed"
     assert judge([start, figures(40, 0.8, 60), figures(15, 0.5, 60)]).verdict == "warning"
     assert judge([start, figures(40, 0.8, 30), figures(41, 0.8, 30)]).verdict == "warning"
+    assert judge([start, figures(1.1, 0.01, 55)]).verdict == "warning", "it tells classes apart: no collapse"
     unlabelled = [{"effective_rank": 10.0, "embedding_std": 0.3}, {"effective_rank": 30.0, "embedding_std": 0.8}]
     assert judge(unlabelled).verdict == "learning"

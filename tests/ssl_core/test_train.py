@@ -1,6 +1,7 @@
 """The whole of training: what it says, what it leaves behind, and that a stopped run goes on as if it never had stopped."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -207,6 +208,13 @@ def test_divergence_is_told_and_not_retried(tmp_path: Path, root: Path) -> None:
     hot = spec("byol").changed(optim={"name": "sgd", "lr": 1000.0, "exclude": "none", "weight_decay": 1.0, "warmup_epochs": 0})
     with pytest.raises(Diverged, match=r"train_loss is (nan|inf)"):
         run(hot.changed(trainer={**hot.trainer.model_dump(), "max_epochs": 60}), tmp_path / "1", root)
+
+
+def test_embeddings_that_overflow_are_divergence_not_a_crash(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss looks at normalised values and can stay finite while the features do not."""
+    monkeypatch.setattr("ssl_core.evaluation.extract", lambda encoder, store, data, device: torch.full((len(store), 8), math.inf))
+    with pytest.raises(Diverged, match="embeddings are not finite numbers after step 0"):
+        run(spec("simclr", max_epochs=1), tmp_path / "1", root)
 
 
 def start(arguments: list[str], root: Path, **popen: Any) -> subprocess.Popen[bytes]:

@@ -49,7 +49,7 @@ def spec(**trainer: Any) -> dict[str, Any]:
 
 
 def draw_pictures(root: Path) -> None:
-    """80 pictures of two kinds, flat and striped, in class folders below root/pictures."""
+    """80 pictures of two kinds, flat and striped, in class folders below root/pictures; one more file that is none."""
     generator = np.random.default_rng(0)
     for index in range(PICTURES):
         pixels = np.full((16, 16, 3), generator.integers(40, 220, 3), np.uint8)
@@ -58,6 +58,7 @@ def draw_pictures(root: Path) -> None:
         folder = root / "pictures" / ("striped" if index % 2 else "flat")
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(folder / f"{index:03}.png")
+    (root / "pictures" / "flat" / "broken.jpg").write_bytes(b"no picture")
 
 
 def assert_same_weights(service: Service, job: Job, undisturbed: Undisturbed) -> None:

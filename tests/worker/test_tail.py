@@ -123,6 +123,11 @@ class TestReport:
             ("warning", {"message": "slow"}),
         ]
 
+    def test_what_the_trainer_found_is_kept_with_the_job_and_among_its_events(self) -> None:
+        found = {"images": 9, "unreadable": 1, "unreadable_examples": [["a.png", "truncated"]]}
+        made = report([{"type": "data", "at": "x", **found}])
+        assert made.data == found and made.events == [("data", found)]
+
     def test_of_nothing_is_nothing(self) -> None:
         made = report([], "training")
         assert (made.phase, made.progress, made.points, made.events) == ("training", None, [], [])

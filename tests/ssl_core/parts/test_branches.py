@@ -70,8 +70,11 @@ class TestMovingAverage:
         assert not torch.equal(branches.target_encoder[1].running_mean, branches.encoder[1].running_mean)
 
     def test_predictor_must_end_where_the_target_does(self):
-        with pytest.raises(ValueError, match=r"predictor's output \(5\).*projection \(6\)"):
+        """The config refuses it where both heads have layers; without a projector only the encoder's dimension tells."""
+        with pytest.raises(ValueError, match=r"predictor.out_dim = 5 must equal projector.out_dim = 6"):
             build(predictor=HeadConfig(layers=1, out_dim=5))
+        with pytest.raises(ValueError, match=r"predictor's output \(5\).*projection \(\d+\)"):
+            build(projector=HeadConfig(layers=0), predictor=HeadConfig(layers=1, out_dim=5))
 
 
 class TestShared:
