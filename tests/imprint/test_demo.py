@@ -27,13 +27,23 @@ def test_the_images_are_the_split_that_training_uses() -> None:
     assert np.allclose(first[..., 0].ravel() / 255, digits.pixels[0][0])
 
 
+def _as_from_a_terminal() -> None:
+    """Tests that a shell started in the background inherit that Ctrl-C is ignored; a person at a terminal does not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
     log = tmp_path / "demo.log"
     with log.open("wb") as output:
-        command = [sys.executable, "-m", "imprint.demo"]
-        process = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "imprint.demo"],
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=_as_from_a_terminal,
+        )
     try:
         deadline = time.monotonic() + 60
         while "Training" not in log.read_text() and process.poll() is None and time.monotonic() < deadline:
