@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_core.augment import normalise
+from ssl_core.data.batches import EvalBatches
 from ssl_core.data.store import ImageStore
 from ssl_core.health import effective_rank, embedding_std
 from ssl_core.probes import knn_accuracy, logistic_accuracy
@@ -39,8 +40,8 @@ def extract(encoder: nn.Module, store: ImageStore, data: EvaluationData, device:
     encoder.eval()
     try:
         features = []
-        for indices in torch.split(torch.arange(len(store)), _BATCH):
-            images = normalise(store.batch(indices).to(device), data.size, data.mean, data.std)
+        for batch in EvalBatches(store, _BATCH):
+            images = normalise(batch.images.to(device), data.size, data.mean, data.std)
             features.append(encoder(images.contiguous(memory_format=torch.channels_last)).float().cpu())
         return torch.cat(features)
     finally:

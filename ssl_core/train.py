@@ -74,7 +74,7 @@ def train(
     if found is not None:
         if rank == 0:
             checkpoints.carry_best(found.path.parent, out / "checkpoints")
-        events.emit("resumed", file=str(found.path.name), step=found.step)
+        events.emit("resumed", file=found.path.name, step=found.step)
 
     if found is not None and found.step >= len(stream):  # only the export was missing
         state = checkpoints.AtomicCheckpointIO().load_checkpoint(found.path)
