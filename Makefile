@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@'$(PYTHON)' -m venv $(VENV) || { \
 		echo 'Python could not make a virtual environment; on Debian or Ubuntu: apt install python3-venv' >&2; exit 1; }
 	@echo 'installing (about 5 GB with PyTorch, a minute or two)'
-	@$(BIN)/python -m pip install $(PIP_FLAGS) --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m pip install $(PIP_FLAGS) --constraint constraints.txt --editable '.[dev,bench]'
 	@touch $(STAMP)
 	@echo 'installed: $(BIN)/imprint'
 

@@ -20,10 +20,10 @@ from fastapi import APIRouter, Request, Response
 
 from api.batcher import QueueFull, Vectors
 from api.deps import Services, ServicesDep
+from api.embed_schemas import EmbedBody, EmbedOptions
 from api.embedders import Loaded
 from api.errors import Problem, invalid
 from api.pictures import Asked, Picture, Unreadable, read
-from api.schemas import EmbedBody, EmbedOptions
 from ssl_core.data.errors import BadImage
 from ssl_core.manifest import EncoderError
 

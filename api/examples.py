@@ -26,6 +26,11 @@ JOB_CREATE: dict[str, dict[str, Any]] = {
     },
 }
 
+PREVIEW: dict[str, dict[str, Any]] = {
+    "smallest": JOB_CREATE["smallest"],
+    "stronger_crops": {"data": {"source": "digits"}, "augment": {"crop_scale": [0.3, 1.0], "blur": 0.5}},
+}
+
 JOB: dict[str, Any] = {
     "id": _JOB,
     "name": "first",

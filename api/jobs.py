@@ -117,7 +117,7 @@ def resume(job_id: JobId, repository: Repo) -> JobBody:
 def job_body(record: JobRecord) -> JobBody:
     """A record as the contract shows it."""
     here = f"/jobs/{record.id}"
-    links = {"self": here, **{name: f"{here}/{name}" for name in ("metrics", "events", "logs", "checkpoints")}}
+    links = {"self": here, **{name: f"{here}/{name}" for name in ("metrics", "events", "logs", "checkpoints", "preview")}}
     links |= {name: f"{here}/{name}" for name in ("cancel", "pause", "resume")}
     if record.encoder_id:
         links |= {"encoder": f"/encoders/{record.encoder_id}", "embed": "/embed"}

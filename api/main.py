@@ -15,7 +15,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.responses import HTMLResponse, JSONResponse
 
-from api import datasets, embed, encoders, errors, health, job_parts, jobs, openapi, pages
+from api import datasets, embed, encoders, errors, health, job_parts, jobs, openapi, pages, preview
 from api.batcher import Batcher
 from api.deps import Services
 from api.embedders import Embedders
@@ -57,7 +57,7 @@ def create_app(settings: Settings | None = None, *, warm: bool = True) -> FastAP
     )
     errors.install(app)
     app.add_middleware(Gate, keys=Keys(chosen.api_keys), telemetry=telemetry)
-    for room in (jobs, job_parts, encoders, datasets, embed, health):
+    for room in (jobs, job_parts, preview, encoders, datasets, embed, health):
         app.include_router(room.router)
 
     @app.get("/", include_in_schema=False)

@@ -13,14 +13,16 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api import examples
+from api.embed_schemas import EmbedOptions, EmbedRequest
 from api.pictures import MAX_IMAGES
 from api.planning import SECTIONS
-from api.schemas import AliasPut, DatasetCreate, EmbedOptions, EmbedRequest, JobCreate, ProblemBody
+from api.schemas import AliasPut, DatasetCreate, JobCreate, ProblemBody
 from ssl_core.spec import TrainSpec
 
 _REF = "#/components/schemas/"
 _BODIES: dict[tuple[str, str], tuple[type[BaseModel], dict[str, Any]]] = {
     ("post", "/jobs"): (JobCreate, examples.JOB_CREATE),
+    ("post", "/preview"): (JobCreate, examples.PREVIEW),
     ("post", "/datasets"): (DatasetCreate, {"folder": examples.DATASET_CREATE}),
     ("put", "/aliases/{name}"): (AliasPut, {"encoder": examples.ALIAS_PUT}),
 }

@@ -18,9 +18,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from api.body import encodable_kind, is_json, media_type, parse_object, validated
+from api.embed_schemas import EmbedOptions, EmbedRequest
 from api.errors import Problem, invalid
 from api.middleware import MIB
-from api.schemas import EmbedOptions, EmbedRequest
 
 MAX_IMAGES = 256
 MAX_IMAGE_BYTES = 32 * MIB

@@ -5,7 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from api import examples
@@ -73,6 +81,15 @@ class Progress(Answer):
     fraction: float | None = Field(None, description="0 to 1.")
     images_per_second: float | None = None
     eta_seconds: float | None = None
+    images_prepared: int | None = Field(None, description="Files decoded so far, while it is preparing.")
+    images_total: int | None = Field(None, description="Files to decode.")
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_past(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Once it trains, nobody wants to read that files were decoded."""
+        body: dict[str, Any] = plain(self)
+        passing = ("images_prepared", "images_total")
+        return {name: value for name, value in body.items() if value is not None or name not in passing}
 
 
 class Health(Answer):
@@ -232,44 +249,6 @@ class DatasetBody(Answer):
     held_out: int | None = None
     classes: int | None = None
     fingerprint: str | None = None
-
-
-class EmbedOptions(Config):
-    """Everything of POST /embed but the images: JSON fields, form fields, or query parameters."""
-
-    encoder: str = Field("latest", max_length=200, description="Encoder id, job id, or alias; `latest` is the newest encoder.")
-    encoding_format: Literal["float", "base64"] = Field("float", description="base64: of the little-endian float32 values.")
-    normalize: bool = Field(False, description="Scale every embedding to length 1.")
-    on_error: Literal["fail", "null"] = Field(
-        "fail", description="A picture that cannot be read fails the request, or gets null and its own error."
-    )
-
-
-class EmbedRequest(EmbedOptions):
-    """The JSON form of POST /embed."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.EMBED]})
-
-    images: list[str] = Field(description="Base64 or data URIs (`data:image/png;base64,…`); 1 to 256.")
-
-
-class EmbedItem(Answer):
-    """One image's embedding, in the place the image had."""
-
-    index: int
-    embedding: list[float] | str | None
-    error: JobError | None = None
-
-
-class EmbedBody(Answer):
-    """Embeddings in the order of the images."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.EMBEDDED]})
-
-    object: Literal["list"] = "list"
-    encoder: str
-    dim: int
-    data: list[EmbedItem]
 
 
 class ProblemError(Answer):

@@ -9,8 +9,6 @@ prints a table for RESULTS.md. Twelve epochs take two CPU cores about a quarter 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -18,8 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-import torchvision
+from machine import describe
 
 from imprint import Client
 from imprint.demo import free_port, stop, wait_for
@@ -87,9 +84,7 @@ def main() -> None:
     if not (data / "train").is_dir():
         raise SystemExit(f"{data} has no train/: give the folder with CIFAR-10's train/ and test/ in class folders")
 
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, "
-          f"torch {torch.__version__}, torchvision {torchvision.__version__}, seed {arguments.seed}, ResNet-18, "
-          f"{arguments.stem} stem, batch 256")  # fmt: skip
+    print(f"{describe(arguments.seed)}, ResNet-18, {arguments.stem} stem, batch 256")
     print("| method | epochs | minutes | images/s | kNN, random → trained | linear, random → trained | effective rank |")
     print("|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory(prefix="imprint-bench-") as home:

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from imprint.commands import encoders, jobs, options, up
+from imprint.commands import encoders, jobs, options, preview, up
 from imprint.errors import ImprintError, UsageError
 from imprint.version import version as installed
 
@@ -46,6 +46,7 @@ def root(server: options.Server = None, api_key: options.ApiKey = None) -> None:
 START, TRAIN, USE = "Start", "Train", "Use"
 app.command(rich_help_panel=START, epilog=up.EPILOG)(up.up)
 app.command(rich_help_panel=TRAIN, epilog=jobs.TRAIN_EPILOG)(jobs.train)
+app.command(rich_help_panel=TRAIN, epilog=preview.EPILOG)(preview.preview)
 app.command("jobs", rich_help_panel=TRAIN, epilog=jobs.JOBS_EPILOG)(jobs.list_jobs)
 app.command(rich_help_panel=TRAIN)(jobs.watch)
 app.command(rich_help_panel=TRAIN)(jobs.cancel)

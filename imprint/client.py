@@ -156,6 +156,14 @@ class Client:
         """What the newest attempt's trainer wrote: the last `tail` lines, or as much as the server gives (about a megabyte)."""
         return self._transport.request("GET", f"/jobs/{_part(job_id)}/logs", params={"tail": tail or 100_000}).text
 
+    def preview(self, job_id: str | None = None, *, images: int = 8, **spec: Any) -> bytes:
+        """A PNG of pictures beside the views that training draws of them: of a `spec` as for `submit`, or a job's own sheet."""
+        if job_id is not None and spec:
+            raise UsageError("give a job's id or the fields of a job, not both")
+        if job_id is not None:
+            return self._transport.request("GET", f"/jobs/{_part(job_id)}/preview").content
+        return self._transport.request("POST", "/preview", params={"images": images}, json=spec, repeatable=True).content
+
     # Encoders and embeddings
 
     def encoders(self, *, limit: int | None = None) -> Iterator[Encoder]:

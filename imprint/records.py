@@ -39,6 +39,8 @@ class Progress:
     fraction: float | None = None
     images_per_second: float | None = None
     eta_seconds: float | None = None
+    images_prepared: int | None = None
+    images_total: int | None = None
 
     @classmethod
     def parse(cls, body: Mapping[str, Any]) -> Progress:

@@ -77,6 +77,8 @@ def facts(job: Job, speed_unit: str = "images/s") -> list[str]:
     """What is known about a run in progress, most interesting first."""
     progress, metrics = job.progress, job.metrics
     known: list[str] = []
+    if stage(job) == "preparing" and progress.images_total:
+        known.append(f"{progress.images_prepared or 0:,} of {progress.images_total:,} pictures decoded")
     if "train_loss" in metrics:
         known.append(f"loss {number(metrics['train_loss'])}")
     if job.status == "running" and progress.images_per_second:
@@ -86,3 +88,20 @@ def facts(job: Job, speed_unit: str = "images/s") -> list[str]:
     if "knn_top1" in metrics:
         known.append(f"kNN {percent(metrics['knn_top1'])}")
     return known
+
+
+_STAGES = {
+    "forward_backward": "forward and backward",
+    "augment": "drawing views",
+    "optimizer": "optimiser",
+    "ema": "moving average",
+    "data_wait": "waiting for data",
+    "other": "the rest",
+}
+
+
+def step_shares(job: Job) -> str | None:
+    """'forward and backward 91 %, drawing views 6 %, …' of the newest steps: what is at least a percent, or None."""
+    shares = {name: job.metrics.get(f"{key}_share") or 0.0 for key, name in _STAGES.items()}
+    largest = sorted(shares, key=lambda name: -shares[name])
+    return ", ".join(f"{name} {100 * shares[name]:.0f} %" for name in largest if shares[name] >= 0.005) or None

@@ -58,7 +58,8 @@ class Lifecycle:
             now = self.database.now_ms(session)
             job.lease_ms = now + int(1000 * lease_seconds)
             if report.progress is not None:
-                job.progress = report.progress
+                before = {} if "step" in report.progress else job.progress or {}  # preparing again loses no step
+                job.progress = {**before, **report.progress}
             if report.phase is not None:
                 job.phase = report.phase
             if report.health is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ByteSize, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -24,6 +24,10 @@ class Settings(BaseSettings):
     data_root: Path = Field(Path(), description="Folder of the pictures; nothing outside of it is read. Default: home/data.")
     database_url: str = Field("", description="sqlite:///… or postgresql://…. Default: an SQLite file in home.")
     redis_url: str = Field("", description="redis://… or redis+socket:///…. Default: the bundled broker's socket in home.")
+    cache_bytes: ByteSize | None = Field(
+        None,
+        description="Most that decoded images may take below home, e.g. 200GiB; 0: keep none. Default: a quarter of the disk.",
+    )
     api_keys: Annotated[tuple[str, ...], NoDecode] = Field((), description="Comma-separated; empty: no key is asked for.")
     insecure: bool = Field(
         False, description="Listen beyond this machine without keys: everyone who can reach it may do everything."
@@ -73,6 +77,11 @@ class Settings(BaseSettings):
             object.__setattr__(self, name, value)
         object.__setattr__(self, "__pydantic_fields_set__", given)
         return self
+
+    @property
+    def cache(self) -> Path | None:
+        """Where trainers keep decoded images, or None."""
+        return None if self.cache_bytes == 0 else self.home / "prepared"
 
     @property
     def exposed(self) -> bool:

@@ -61,12 +61,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for events.jsonl, checkpoints/ and encoder/")
     parser.add_argument("--data-root", type=Path, default=Path(os.environ.get("IMPRINT_DATA_ROOT", ".")), help="default: here")
     parser.add_argument("--preset", help="a recipe to start from")
+    parser.add_argument("--cache", type=Path, help="folder of prepared images that runs share; default: they are kept in memory")
+    parser.add_argument("--cache-bytes", type=int, help="most that it may take; default: a quarter of its disk")
     parser.add_argument("--resume", type=Path, action="append", default=[], help="folder of an earlier attempt, newest first")
     parser.add_argument("--parent-pipe", action="store_true", help="end when stdin ends: the supervisor holds the other end")
     return parser.parse_args()
 
 
-def _read_spec(path: Path, preset: str | None, data_root: Path) -> TrainSpec:
+def read_spec(path: Path, preset: str | None, data_root: Path) -> TrainSpec:
+    """A spec file, completed unless it is complete. Raises ValueError, OSError, DataError."""
     sections = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(sections, dict):
         raise ValueError('must be a JSON object such as {"data": {"source": "digits"}}')
@@ -102,7 +105,7 @@ def _run(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> int:
     from ssl_core.data.sources import DataError
 
     try:
-        spec = _read_spec(arguments.spec, arguments.preset, arguments.data_root)
+        spec = read_spec(arguments.spec, arguments.preset, arguments.data_root)
     except DataError as error:
         return hopeless("data_error", str(error), error.hint)
     except ValidationError as error:
@@ -113,6 +116,7 @@ def _run(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> int:
 
     import torch
 
+    from ssl_core.data.cache import Cache
     from ssl_core.data.machine import keep_freed_memory
     from ssl_core.export import ExportError
     from ssl_core.loop import Diverged, Stopped
@@ -121,7 +125,15 @@ def _run(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> int:
     if not torch.cuda.is_available():
         keep_freed_memory()
     try:
-        train(spec, arguments.out, data_root=arguments.data_root, events=events, resume=arguments.resume, asked_to_stop=stop)
+        train(
+            spec,
+            arguments.out,
+            data_root=arguments.data_root,
+            cache=None if arguments.cache is None else Cache(arguments.cache, arguments.cache_bytes),
+            events=events,
+            resume=arguments.resume,
+            asked_to_stop=stop,
+        )
     except Stopped as stopped:
         events.emit("stopped", step=stopped.step)
         return STOPPED

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from ssl_core import checkpoints
+from ssl_core.compiling import Compiler, uncompiled
 from ssl_core.evaluation import EvaluationData, NotFinite, evaluate
 from ssl_core.events import Events
 from ssl_core.health import judge
@@ -27,6 +28,7 @@ from ssl_core.spec import TrainSpec
 from ssl_core.stream import Stream
 
 _PROGRESS_SECONDS = 1.0
+EVALUATION_SHARE = 0.05  # of the training time, what evaluations in between may take by default
 
 
 class Stopped(Exception):
@@ -51,9 +53,11 @@ class BetweenSteps(pl.Callback):
         out: Path,
         stream: Stream,
         data: EvaluationData,
+        compiler: Compiler,
         asked_to_stop: Callable[[], bool],
     ) -> None:
         self.spec, self.events, self.out, self.stream, self.data = spec, events, out, stream, data
+        self.compiler = compiler
         self.asked_to_stop = asked_to_stop
         self._on_sigterm = signal.getsignal(signal.SIGTERM)
         self.history: list[dict[str, float]] = []  # evaluations, oldest first; the first is that of random weights
@@ -63,12 +67,14 @@ class BetweenSteps(pl.Callback):
         self.steps_total = len(stream)
         self.steps_per_epoch = len(stream.batches)
         epochs = spec.trainer.max_epochs
-        every = spec.evaluate.every_epochs
-        self.evaluate_every = max(1, round(epochs / 10)) if every == "auto" else every
+        self.spread = max(1, round(epochs / 10))  # epochs between two evaluations, at least, where it is ours to choose
         self._random: nn.Module | None = None
         self._rng: torch.Tensor | None = None
         self._first_step = 0
         self._excluded = 0.0  # seconds of evaluation and checkpoints, which are not training speed
+        self._evaluation_took = 0.0  # seconds, the newest one
+        self._evaluated_at = 0.0  # training seconds before it
+        self._evaluated_epoch = 0
         self._began = self._last_progress = self._last_checkpoint = time.monotonic()
 
     # Lightning's hooks
@@ -84,6 +90,7 @@ class BetweenSteps(pl.Callback):
         if self._rng is not None:
             torch.set_rng_state(self._rng)
         self._began = self._last_progress = self._last_checkpoint = time.monotonic()
+        self.stream.clock.shares()  # what came before is no part of training
         self.events.emit("phase", phase="training")
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
@@ -98,46 +105,69 @@ class BetweenSteps(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run goes on from, besides what Lightning keeps."""
-        return {"history": self.history, "latest": self.latest, "best": self.best, "rng": torch.get_rng_state()}
+        return {
+            "history": self.history,
+            "latest": self.latest,
+            "best": self.best,
+            "rng": torch.get_rng_state(),
+            "evaluation": [self._evaluated_epoch, self._evaluation_took],
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """See state_dict."""
         self.history, self.latest, self.best = list(state_dict["history"]), dict(state_dict["latest"]), state_dict["best"]
         self._rng = state_dict["rng"]
+        self._evaluated_epoch, self._evaluation_took = state_dict.get("evaluation", (0, 0.0))
 
     # The work
 
     def _between(self, trainer: pl.Trainer, method: Method, step: int) -> None:
         if step > self._first_step:
+            self.stream.clock.step(self.spec.trainer.batch_size)
             finished = step == self.steps_total
             if step % self.spec.trainer.log_every_steps == 0 or step == self._first_step + 1 or finished:
                 self._report(trainer, method, step)
             if self._random is not None:  # after the first step, so that training starts at once
-                self._evaluate(trainer, self._random, 0)
+                with self.stream.clock.stopped():
+                    self._evaluate(trainer, self._random, 0)
                 self._random = None
-            if step % self.steps_per_epoch == 0 and self._evaluates_after(step // self.steps_per_epoch):
-                self._evaluate(trainer, method.serving_encoder(), step)
+            if step % self.steps_per_epoch == 0 and self._evaluates_after(trainer, step // self.steps_per_epoch):
+                with self.stream.clock.stopped():
+                    self._evaluate(trainer, method.serving_encoder(), step)
             if finished or time.monotonic() - self._last_progress >= _PROGRESS_SECONDS or step == self._first_step + 1:
                 self._progress(trainer, step)
-        stop, due = self._agree(trainer, self.asked_to_stop(), self._checkpoint_due(step))
+        due, stop = self._agree(trainer, self._checkpoint_due(step), self.asked_to_stop())
         if stop or due:
-            self._checkpoint(trainer, step)
+            with self.stream.clock.stopped():
+                self._checkpoint(trainer, step)
         if stop and step < self.steps_total:
             raise Stopped(step)
+        self.compiler.before_step(self.steps_total - step)
 
-    def _evaluates_after(self, epoch: int) -> bool:
-        return epoch % self.evaluate_every == 0 or epoch == self.spec.trainer.max_epochs
+    def _evaluates_after(self, trainer: pl.Trainer, epoch: int) -> bool:
+        """At the end; before it as often as asked for, or about ten times but for no more than EVALUATION_SHARE of the time."""
+        every = self.spec.evaluate.every_epochs
+        if epoch == self.spec.trainer.max_epochs:
+            return True
+        if every != "auto":
+            return epoch % every == 0
+        enough = self._trained() - self._evaluated_at >= self._evaluation_took / EVALUATION_SHARE
+        return self._agree(trainer, enough and epoch - self._evaluated_epoch >= self.spread)[0]
+
+    def _trained(self) -> float:
+        """Seconds of this attempt's training, without evaluations and checkpoints."""
+        return time.monotonic() - self._began - self._excluded
 
     def _checkpoint_due(self, step: int) -> bool:
         late = time.monotonic() - self._last_checkpoint >= self.spec.trainer.checkpoint_every_seconds
         better = step == self._measured and self._score(step) > self.best
         return step == self.steps_total or late or better
 
-    def _agree(self, trainer: pl.Trainer, stop: bool, due: bool) -> tuple[bool, bool]:
+    def _agree(self, trainer: pl.Trainer, due: bool, stop: bool = False) -> tuple[bool, bool]:
         """Rank 0's clock and any rank's signal decide for all."""
         if trainer.world_size == 1:
-            return stop, due
-        flags = torch.tensor([int(stop), int(due and trainer.is_global_zero)], device=trainer.strategy.root_device)
+            return due, stop
+        flags = torch.tensor([int(due and trainer.is_global_zero), int(stop)], device=trainer.strategy.root_device)
         torch.distributed.all_reduce(flags, op=torch.distributed.ReduceOp.MAX)
         return bool(flags[0]), bool(flags[1])
 
@@ -147,9 +177,7 @@ class BetweenSteps(pl.Callback):
             self.events.emit("metrics", epoch=self._epoch(step), step=step, values=values)
             raise Diverged(f"train_loss is {values['train_loss']} at step {step}")
         values["learning_rate"] = float(trainer.optimizers[0].param_groups[0]["lr"])
-        elapsed = time.monotonic() - self._began
-        values["data_wait_share"] = self.stream.waited / max(elapsed - self._excluded, 1e-9)
-        self._metrics(step, values)
+        self._metrics(step, values | self.stream.clock.shares())
 
     def _metrics(self, step: int, values: dict[str, float]) -> None:
         self.latest.update(values)
@@ -163,7 +191,7 @@ class BetweenSteps(pl.Callback):
         now = time.monotonic()
         elapsed = now - self._began
         done = step - self._first_step
-        speed = done * self.spec.trainer.batch_size / max(elapsed - self._excluded, 1e-9)
+        speed = done * self.spec.trainer.batch_size / max(self._trained(), 1e-9)
         self.events.emit(
             "progress",
             epoch=self._epoch(step),
@@ -180,7 +208,8 @@ class BetweenSteps(pl.Callback):
         if trainer.is_global_zero:
             self.events.emit("phase", phase="evaluating")
             try:
-                figures = evaluate(encoder, self.data, self.spec.evaluate, trainer.strategy.root_device)
+                with uncompiled(encoder):
+                    figures = evaluate(encoder, self.data, self.spec.evaluate, trainer.strategy.root_device)
             except NotFinite as error:
                 raise Diverged(f"{error} after step {step}") from error
             if figures:
@@ -191,7 +220,9 @@ class BetweenSteps(pl.Callback):
                 self.events.emit("health", verdict=health.verdict, reasons=health.reasons)
             self.events.emit("phase", phase="training")
         trainer.strategy.barrier("evaluate")
-        self._excluded += time.monotonic() - began
+        self._evaluation_took = time.monotonic() - began
+        self._excluded += self._evaluation_took
+        self._evaluated_epoch, self._evaluated_at = self._epoch(step), self._trained()
 
     def _checkpoint(self, trainer: pl.Trainer, step: int) -> None:
         began = time.monotonic()

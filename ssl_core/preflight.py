@@ -14,7 +14,7 @@ from typing import NamedTuple, TypedDict
 from ssl_core.data.errors import DataError
 from ssl_core.data.machine import fits_in_memory, memory_bytes, store_bytes
 from ssl_core.data.sources import SourceFacts, describe, resolve_data, stored_size
-from ssl_core.spec import BYOLConfig, MoCoConfig, SimCLRConfig, TrainSpec
+from ssl_core.spec import BYOLConfig, FolderData, ImageNetData, MoCoConfig, SimCLRConfig, TrainSpec
 from ssl_core.spec.arch_names import TORCHVISION
 from ssl_core.spec.base import nearest
 
@@ -34,7 +34,8 @@ class Estimate(TypedDict, total=False):
     images: int
     size: int  # side of the square the network sees, pixels
     stored_bytes: int  # all training images decoded
-    in_memory: bool  # whether they are kept so
+    in_memory: bool  # whether they are all kept so in memory
+    disk_bytes: int  # of the cache: all images of a folder, decoded, those held out too; 0 where nothing is prepared
     memory_bytes: int  # decoded images that are held at once: all, or some batches
     steps_per_epoch: int
     steps_total: int
@@ -144,7 +145,9 @@ def _data_warnings(spec: TrainSpec, facts: SourceFacts, estimate: Estimate) -> l
         )
     if spec.data.in_memory == "always" and estimate["stored_bytes"] > 0.8 * memory_bytes():
         gigabytes, all_of_it = estimate["stored_bytes"] / 2**30, memory_bytes() / 2**30
-        warnings.append(f"in_memory = 'always' takes {gigabytes:.1f} GiB of {all_of_it:.1f} GiB of memory; 'auto' would stream.")
+        warnings.append(
+            f"in_memory = 'always' takes {gigabytes:.1f} GiB of {all_of_it:.1f} GiB of memory; 'auto' maps them from the disk."
+        )
     return warnings
 
 
@@ -174,7 +177,8 @@ def _estimate(spec: TrainSpec, facts: SourceFacts) -> Estimate:
     data = resolve_data(spec.data, facts)
     assert data.size is not None
     side, batch = stored_size(data), spec.trainer.batch_size
-    kept = fits_in_memory(data.in_memory, facts.images, side)
+    folder = isinstance(data, FolderData | ImageNetData)  # prepared on the disk, unless it is to be streamed
+    kept = data.in_memory == "always" if folder else fits_in_memory(data.in_memory, facts.images, side)
     full, rest = divmod(facts.images, batch)
     steps = full + (not data.drop_last and rest >= 2)
     return Estimate(
@@ -182,6 +186,7 @@ def _estimate(spec: TrainSpec, facts: SourceFacts) -> Estimate:
         size=data.size,
         stored_bytes=store_bytes(facts.images, side),
         in_memory=kept,
+        disk_bytes=store_bytes(facts.images + facts.held_out, side) if folder and data.in_memory != "never" else 0,
         memory_bytes=store_bytes(facts.images if kept else min(facts.images, 4 * batch), side),
         steps_per_epoch=steps,
         steps_total=steps * spec.trainer.max_epochs,

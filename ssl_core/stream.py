@@ -6,7 +6,6 @@ in the stream is the number of optimiser steps done (docs/decisions/0003-one-str
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 
 from ssl_core.augment import make_views
+from ssl_core.clock import StepClock
 from ssl_core.data.batch import Batch, RawBatch
 from ssl_core.data.batches import TrainBatches
 from ssl_core.spec import AugmentConfig
@@ -22,11 +22,11 @@ from ssl_core.spec import AugmentConfig
 class Stream:
     """Yields RawBatch from step `start` on to the last step of the last epoch. Its length is that of the whole run."""
 
-    def __init__(self, batches: TrainBatches, epochs: int, start: int) -> None:
+    def __init__(self, batches: TrainBatches, epochs: int, start: int, clock: StepClock | None = None) -> None:
         self.batches = batches
         self.epochs = epochs
         self.start = start
-        self.waited = 0.0  # seconds spent on fetching batches so far
+        self.clock = clock or StepClock()
 
     def __len__(self) -> int:
         return len(self.batches) * self.epochs
@@ -37,9 +37,8 @@ class Stream:
             self.batches.load_state_dict({"epoch": epoch, "position": skip if epoch == first else 0})
             iterator = iter(self.batches)
             while True:
-                began = time.perf_counter()
-                batch = next(iterator, None)
-                self.waited += time.perf_counter() - began
+                with self.clock.stage("data_wait"):
+                    batch = next(iterator, None)
                 if batch is None:
                     break
                 yield batch
@@ -69,9 +68,10 @@ class ViewModule(pl.LightningDataModule):
         return self.stream
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Both views, (N, 3, size, size) float32 channels-last, as a function of seed, epoch and image index."""
+        """The views, float32 channels-last, as a function of seed, epoch and image index."""
         assert self.trainer is not None
         epoch = self.trainer.global_step // len(self.stream.batches)
-        views = make_views(batch.images, self.augment, self.size, self.mean, self.std, self.seed, epoch, batch.index)
-        view_a, view_b = (view.contiguous(memory_format=torch.channels_last) for view in views)
-        return Batch((view_a, view_b), batch.index)
+        with self.stream.clock.stage("augment"):
+            drawn = make_views(batch.images, self.augment, self.size, self.mean, self.std, self.seed, epoch, batch.index)
+            views = tuple(view.contiguous(memory_format=torch.channels_last) for view in drawn)
+        return Batch(views, batch.index)

@@ -13,18 +13,23 @@ import pytorch_lightning as pl
 import torch
 
 from ssl_core import checkpoints
+from ssl_core.clock import StepClock
+from ssl_core.compiling import Compiler
 from ssl_core.data.batches import TrainBatches, worker_count
+from ssl_core.data.cache import Cache
 from ssl_core.data.load import LISTED, Data, load_data
 from ssl_core.data.sources import describe, resolve_data
-from ssl_core.data.store import FileStore
+from ssl_core.data.store import FileStore, on_device
+from ssl_core.durable import write_atomically
 from ssl_core.encoders import build_encoder
 from ssl_core.evaluation import EvaluationData
 from ssl_core.events import Events
 from ssl_core.export import export_encoder
-from ssl_core.hardware import choose_devices, choose_precision
+from ssl_core.hardware import choose_devices, choose_precision, multiplies_bf16
 from ssl_core.loop import BetweenSteps, Stopped
 from ssl_core.methods import build_method
 from ssl_core.methods.base import Method
+from ssl_core.preview import sheet_of
 from ssl_core.spec import TrainSpec
 from ssl_core.stream import Stream, ViewModule
 
@@ -35,20 +40,26 @@ def train(
     *,
     data_root: Path,
     events: Events,
+    cache: Cache | None = None,
     resume: Sequence[Path] = (),
     asked_to_stop: Callable[[], bool] = lambda: False,
 ) -> Path:
     """Pretrain an encoder and export it; returns the folder with model.safetensors and manifest.json.
 
     resume: folders of earlier attempts at the same spec; the newest checkpoint in them (or in `out`) that verifies is
-    continued, bit for bit on the CPU. asked_to_stop is polled between steps.
+    continued, bit for bit on the CPU. asked_to_stop is polled between steps. cache: where decoded images are kept for later
+    runs; without it they are kept in memory.
     Raises DataError (nothing to read), Stopped (after a checkpoint), Diverged, ValueError (devices, image size).
     """
     out.mkdir(parents=True, exist_ok=True)
     _quiet()
     spec = _resolved(spec, data_root)
-    data = _prepare(spec, data_root, events, asked_to_stop)
+    data = _prepare(spec, data_root, cache, events, asked_to_stop)
 
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        _draw_sheet(spec, data, out, events)
+    if spec.trainer.precision == "bf16" and not multiplies_bf16():
+        events.emit("warning", message="This machine has no bf16 arithmetic and emulates it, at a tenth of the speed of fp32.")
     accelerator, devices = choose_devices(spec.trainer.devices, spec.trainer.batch_size)
     pl.seed_everything(spec.trainer.seed, verbose=False)
     assert spec.data.size and spec.data.mean and spec.data.std
@@ -57,8 +68,10 @@ def train(
     method = method.to(memory_format=torch.channels_last)
 
     rank = int(os.environ.get("LOCAL_RANK", "0"))
+    device = torch.device("cuda", rank) if accelerator == "gpu" else torch.device("cpu")
+    method.clock = StepClock(device)
     batches = TrainBatches(
-        data.train,
+        on_device(data.train, device),
         spec.trainer.batch_size,
         spec.trainer.seed,
         rank=rank,
@@ -68,9 +81,11 @@ def train(
     )
     found = checkpoints.newest([*(folder / "checkpoints" for folder in (out, *resume))])
     method.steps_per_epoch = len(batches)
-    stream = Stream(batches, spec.trainer.max_epochs, found.step if found else 0)
+    stream = Stream(batches, spec.trainer.max_epochs, found.step if found else 0, method.clock)
     evaluation = EvaluationData(data.bank, data.queries, spec.data.size, spec.data.mean, spec.data.std)
-    between = BetweenSteps(spec, events, out, stream, evaluation, asked_to_stop)
+    encoders = [each for each in (method.branches.encoder, method.branches.target_encoder) if each is not None]
+    compiler = Compiler(spec.trainer.compile, encoders, on_gpu=device.type == "cuda")
+    between = BetweenSteps(spec, events, out, stream, evaluation, compiler, asked_to_stop)
     if found is not None:
         if rank == 0:
             checkpoints.carry_best(found.path.parent, out / "checkpoints")
@@ -111,19 +126,32 @@ def _resolved(spec: TrainSpec, data_root: Path) -> TrainSpec:
     return spec.changed(data=resolve_data(spec.data, facts, has_gpu=torch.cuda.is_available()).model_dump())
 
 
-def _prepare(spec: TrainSpec, data_root: Path, events: Events, asked_to_stop: Callable[[], bool]) -> Data:
-    said = 0.0
+def _prepare(spec: TrainSpec, data_root: Path, cache: Cache | None, events: Events, asked_to_stop: Callable[[], bool]) -> Data:
+    began, said, first = time.monotonic(), 0.0, 0
 
     def progress(done: int, total: int) -> None:
-        nonlocal said
+        nonlocal said, first
         if asked_to_stop():
             raise Stopped(0)
-        if done == total or time.monotonic() - said > 0.5:
-            said = time.monotonic()
-            events.emit("phase", phase="preparing", done=done, total=total)
+        now = time.monotonic()
+        first = min(first or done, done)  # where an earlier attempt left off, the rest alone tells the speed
+        if done == total or now - said > 0.5:
+            said = now
+            speed = (done - first) / max(now - began, 1e-9)
+            eta = round((total - done) / speed, 1) if speed else None
+            events.emit("phase", phase="preparing", done=done, total=total, images_per_second=round(speed, 1), eta_seconds=eta)
 
     events.emit("phase", phase="preparing")
-    data = load_data(spec.data, data_root, progress=progress, max_eval_images=spec.evaluate.max_images, seed=spec.trainer.seed)
+    data = load_data(
+        spec.data,
+        data_root,
+        progress=progress,
+        max_eval_images=spec.evaluate.max_images,
+        seed=spec.trainer.seed,
+        cache=cache,
+    )
+    for note in data.notes:
+        events.emit("warning", message=note)
     events.emit(
         "data",
         images=len(data.train),
@@ -134,6 +162,15 @@ def _prepare(spec: TrainSpec, data_root: Path, events: Events, asked_to_stop: Ca
         fingerprint=data.fingerprint,
     )
     return data
+
+
+def _draw_sheet(spec: TrainSpec, data: Data, out: Path, events: Events) -> None:
+    """Pictures beside their views, for people. A run does not end because of it."""
+    try:
+        sheet = sheet_of(data.train, spec)
+        write_atomically(out / "views.png", lambda file: file.write(sheet))
+    except Exception as error:
+        events.emit("warning", message=f"the sheet of views could not be drawn: {type(error).__name__}: {error}")
 
 
 def _tell_unreadable(data: Data, batches: TrainBatches, events: Events) -> None:

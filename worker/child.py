@@ -42,11 +42,26 @@ class Child:
 
     @classmethod
     def start(
-        cls, command: Sequence[str], spec: Path, out: Path, data_root: Path, resume: Sequence[Path], env: Mapping[str, str]
+        cls,
+        command: Sequence[str],
+        spec: Path,
+        out: Path,
+        data_root: Path,
+        resume: Sequence[Path],
+        env: Mapping[str, str],
+        cache: Path | None = None,
+        cache_bytes: int | None = None,
     ) -> Child:
-        """Start `command SPEC --out OUT …`; what it prints goes to OUT/log.txt. Raises OSError."""
+        """Start `command SPEC --out OUT …`; what it prints goes to OUT/log.txt. Raises OSError.
+
+        `cache`: the folder of prepared images that jobs share, at most `cache_bytes` of them (None: the trainer's default).
+        """
         out.mkdir(parents=True, exist_ok=True)
         arguments = [*command, str(spec), "--out", str(out), "--data-root", str(data_root), "--parent-pipe"]
+        if cache is not None:
+            arguments += ["--cache", str(cache)]
+        if cache is not None and cache_bytes is not None:
+            arguments += ["--cache-bytes", str(cache_bytes)]
         for folder in resume:
             arguments += ["--resume", str(folder)]
         with (out / "log.txt").open("ab") as log:

@@ -111,7 +111,9 @@ class _Attempt:
         try:
             spec = self.artifacts.write_spec(self.claim.job_id, self.claim.spec)
             resume = self.artifacts.earlier_attempts(self.claim.job_id, self.claim.attempt)
-            return Child.start(command, spec, self.out, self.settings.data_root, resume, environment(os.environ))
+            cache, cache_bytes = self.settings.cache, self.settings.cache_bytes
+            env = environment(os.environ)
+            return Child.start(command, spec, self.out, self.settings.data_root, resume, env, cache, cache_bytes)
         except OSError as error:
             text = f"the trainer could not be started: {error}"
             self._crashed(

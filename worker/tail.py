@@ -83,6 +83,9 @@ def report(events: Iterable[dict[str, Any]], last_phase: str | None = None) -> R
             if body.get("phase") not in (phase, "evaluating") and not (phase == "evaluating" and body["phase"] == "training"):
                 kept.append(("phase", {"phase": body["phase"]}))
             phase = body.get("phase")
+            if type(body.get("done")) is int and type(body.get("total")) is int:
+                progress = {"images_prepared": body["done"], "images_total": body["total"]}
+                progress |= {name: body.get(name) for name in ("images_per_second", "eta_seconds")}
         elif kind == "metrics":
             points += _points(event)
         elif kind == "health":

@@ -40,48 +40,42 @@ JOBS_EPILOG = """
 """
 
 
+Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="PATH_OR_SPEC",
+        help="A folder of pictures below the server's data root, a dataset (digits, cifar10, stl10, …), or a spec.json.",
+    ),
+]
+Preset = Annotated[str | None, typer.Option(help="A recipe: simclr, moco_v2, byol, vicreg, …")]
+Epochs = Annotated[int | None, typer.Option(help="How often each picture is seen.")]
+BatchSize = Annotated[int | None, typer.Option(help="Pictures per step.")]
+Arch = Annotated[str | None, typer.Option(help="resnet18, vit_b_16, ws_resnet50, timm/<name>, …")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any field, by its dotted path; repeatable.")
+]
+
+_FIELDS = {"epochs": "trainer.max_epochs", "batch_size": "trainer.batch_size", "arch": "encoder.arch"}  # of options
+
+
 def train(
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="PATH_OR_SPEC",
-            help="A folder of pictures below the server's data root, a dataset (digits, cifar10, stl10, …), or a spec.json.",
-        ),
-    ],
-    preset: Annotated[str | None, typer.Option(help="A recipe: simclr, moco_v2, byol, vicreg, …")] = None,
-    epochs: Annotated[int | None, typer.Option(help="How often each picture is seen.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Pictures per step.")] = None,
-    arch: Annotated[str | None, typer.Option(help="resnet18, vit_b_16, ws_resnet50, timm/<name>, …")] = None,
+    target: Target,
+    preset: Preset = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    arch: Arch = None,
     name: Annotated[str | None, typer.Option(help="What to call the job.")] = None,
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label of your own; repeatable.")] = None,
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any field, by its dotted path; repeatable.")
-    ] = None,
+    changes: Changes = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Submit and return; do not watch.")] = False,
     validate_only: Annotated[bool, typer.Option("--validate-only", help="Check everything, start nothing.")] = False,
     as_json: AsJson = False,
     server: Server = None,
 ) -> None:
     """Train an encoder on a folder of pictures, and watch it learn."""
-    from imprint import overrides
-    from imprint import target as targets
-
     client = connect(server)
-    body = targets.body(target, stack_of(client))
-    chosen = {
-        "trainer.max_epochs": epochs,
-        "trainer.batch_size": batch_size,
-        "encoder.arch": arch,
-        "preset": preset,
-        "name": name,
-    }
-    for path, value in chosen.items():
-        if value is not None:
-            overrides.put(body, path.split("."), value)
-    for key, text in _labels(label).items():
-        overrides.put(body, ["labels", key], text)
-    body = overrides.apply(body, changes or [])
-
+    given = {"preset": preset, "epochs": epochs, "batch_size": batch_size, "arch": arch, "name": name}
+    body = body_of(client, target, given, changes, _labels(label))
     if validate_only:
         _show_validation(client.validate(**body), as_json)
         return
@@ -92,6 +86,22 @@ def train(
     if not as_json:
         console().print(f"[bold]{job.name or 'job'}[/bold]  {job.id}  ({job.method or 'pretraining'})")
     _follow(client, job.id, as_json)
+
+
+def body_of(
+    client: Client, target: str, given: dict[str, Any], changes: list[str] | None, labels: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """The body of POST /jobs that a target and the options (None: not given) stand for; `--set` is on top of all."""
+    from imprint import overrides
+    from imprint import target as targets
+
+    body = targets.body(target, stack_of(client))
+    for option, value in given.items():
+        if value is not None:
+            overrides.put(body, _FIELDS.get(option, option).split("."), value)
+    for key, text in (labels or {}).items():
+        overrides.put(body, ["labels", key], text)
+    return overrides.apply(body, changes or [])
 
 
 def list_jobs(

@@ -15,7 +15,7 @@ class RawBatch(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What a method trains on: two views, float (N, 3, s, s), normalised, and the images' numbers, int64 (N,)."""
+    """What a method trains on: the views, float (N, 3, s, s) each, normalised, and the images' numbers, int64 (N,)."""
 
-    views: tuple[Tensor, Tensor]
+    views: tuple[Tensor, ...]
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody wants here

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from ssl_core.data.machine import cpus
 from ssl_core.data.store import FileStore, ImageStore
 
 State = dict[str, int]
+AHEAD = 2  # batches gathered before they are asked for
 
 
 def permutation(count: int, seed: int, epoch: int) -> Tensor:
@@ -62,6 +64,7 @@ class TrainBatches:
         self.store, self.batch_size, self.seed = store, batch_size, seed
         self.rank, self.world_size, self.drop_last = rank, world_size, drop_last
         self.epoch = self.position = 0
+        self._pin = torch.cuda.is_available()
         self.unreadable: dict[int, str] = {}  # number: reason, of images that streaming passed over
         full, rest = divmod(len(store), batch_size)
         self._length = full + (not drop_last and rest // world_size >= 2)
@@ -108,23 +111,26 @@ class TrainBatches:
             yield batch[self.rank : equal : self.world_size]
 
     def _in_background(self) -> Iterator[RawBatch]:
-        """Gathers the next batch on a thread while the current one is trained on."""
+        """Gathers the next batches on a thread while the current one is trained on."""
         with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
-            waiting = None
+            waiting: deque[Future[RawBatch]] = deque()
             for indices in self.remaining():
-                following = pool.submit(self._gather, indices)
-                if waiting is not None:
-                    yield waiting.result()
-                waiting = following
-            if waiting is not None:
-                yield waiting.result()
+                waiting.append(pool.submit(self._gather, indices))
+                if len(waiting) > AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
 
     def _gather(self, indices: Tensor) -> RawBatch:
         if isinstance(self.store, FileStore):
-            images, really = self.store.substitute(indices)
+            images, indices = self.store.substitute(indices)
             self.unreadable = self.store.unreadable
-            return RawBatch(images, really)
-        return RawBatch(self.store.batch(indices), indices)
+        else:
+            if self._pin:
+                indices = indices.pin_memory()
+            images = self.store.batch(indices)
+        # Only from pinned memory does a copy to the GPU run beside its work.
+        return RawBatch(images.pin_memory() if self._pin and images.device.type == "cpu" else images, indices)
 
     def _from_workers(self) -> Iterator[RawBatch]:
         for images, index, unreadable in self._loader or ():

@@ -17,9 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssl_core.data.cache import Cache, NoRoom
 from ssl_core.data.defaults import resolve_data, stored_size
 from ssl_core.data.errors import DataError
 from ssl_core.data.machine import fits_in_memory
+from ssl_core.data.prepared import prepared_stores
 from ssl_core.data.sources import (
     CIFAR10_FOLDER,
     STL10_BYTES,
@@ -29,7 +31,16 @@ from ssl_core.data.sources import (
     folder_below,
     index_folder,
 )
-from ssl_core.data.store import ArrayStore, FileStore, ImageStore, InMemoryStore, Progress, Unreadable, choose, decode_all
+from ssl_core.data.store import (
+    ArrayStore,
+    FileStore,
+    ImageStore,
+    InMemoryStore,
+    Progress,
+    Unreadable,
+    choose,
+    decode_all,
+)
 from ssl_core.spec import Cifar10Data, DataConfig, DigitsData, FolderData, ImageNetData, Stl10Data
 
 LISTED = 20  # unreadable files that are named; all of them are counted
@@ -47,6 +58,7 @@ class Data:
     fingerprint: str
     classes: tuple[str, ...] | None
     held_out: int  # all of them, of which `queries` are a part
+    notes: tuple[str, ...] = ()  # sentences worth a warning
 
 
 def load_data(
@@ -58,8 +70,12 @@ def load_data(
     max_eval_images: int = 5000,
     seed: int = 0,
     max_unreadable: float = 1.0,
+    cache: Cache | None = None,
 ) -> Data:
     """Read a source. `size` overrides data.size; what is still open is filled in as `resolve_data` does.
+
+    A folder's images are prepared in the `cache` (decoded once, then mapped into memory) unless data.in_memory is "never";
+    without a cache, or without room in it, they are decoded into memory if they fit, else streamed from their files.
 
     `bank` and `queries` are at most `max_eval_images` each, chosen by `seed`, cut to the size the network sees.
     `progress(done, total)` counts images: those trained on, then files decoded for evaluation. Raises DataError if the share
@@ -68,7 +84,7 @@ def load_data(
     if size is not None:
         data = data.changed(size=size)
     if isinstance(data, FolderData | ImageNetData):
-        return _folder(data, data_root, progress, max_eval_images, seed, max_unreadable)
+        return _folder(data, data_root, progress, max_eval_images, seed, max_unreadable, cache)
     facts = describe(data, data_root)
     data = resolve_data(data, facts)
     assert data.size is not None
@@ -94,6 +110,7 @@ def _folder(
     max_eval_images: int,
     seed: int,
     max_unreadable: float,
+    cache: Cache | None,
 ) -> Data:
     index, facts = index_folder(data, data_root)
     resolved = resolve_data(data, facts)
@@ -101,14 +118,29 @@ def _folder(
     size, stored = resolved.size, stored_size(resolved)
     labels, held_labels = _labels(index.train_labels), _labels(index.held_out_labels)
     unreadable: Unreadable = []
+    notes: tuple[str, ...] = ()
+    prepared = None
+    if cache is not None and data.in_memory != "never":
+        try:
+            prepared = prepared_stores(cache, index, facts.fingerprint, stored, (labels, held_labels), progress)
+        except NoRoom as why:
+            notes = (f"The images are not kept decoded on the disk: {why}.",)
     train: ImageStore
-    if fits_in_memory(data.in_memory, len(index.train), stored):
-        train, unreadable = decode_all(index.root, index.train, stored, labels, progress=progress)
-        _readable_enough(len(unreadable), len(index.train), unreadable, data.path, max_unreadable)
+    queried: ImageStore
+    if prepared is not None:
+        train, queried, unreadable = prepared
+        bad = len(index.train) - len(train)
+        _readable_enough(bad, len(index.train), unreadable, data.path, max_unreadable)
+        if data.in_memory == "always":
+            train = InMemoryStore(train.batch(torch.arange(len(train))), train.labels)
     else:
-        train = FileStore(index.root, index.train, stored, labels)
+        if fits_in_memory(data.in_memory, len(index.train), stored):
+            train, unreadable = decode_all(index.root, index.train, stored, labels, progress=progress)
+            _readable_enough(len(unreadable), len(index.train), unreadable, data.path, max_unreadable)
+        else:
+            train = FileStore(index.root, index.train, stored, labels)
+        queried = FileStore(index.root, index.held_out, stored, held_labels)
     bank = choose(train, max_eval_images, size, seed, progress)
-    queried = FileStore(index.root, index.held_out, stored, held_labels)
     queries = choose(queried, max_eval_images, size, seed, progress)
     for store in (train, queried):
         if isinstance(store, FileStore):
@@ -116,7 +148,8 @@ def _folder(
     if isinstance(train, FileStore):
         sampled = min(max_eval_images, len(train))
         _readable_enough(len(train.unreadable), sampled, unreadable, data.path, max_unreadable)
-    return Data(train, bank, queries, unreadable[:LISTED], len(unreadable), facts.fingerprint, index.classes, len(index.held_out))
+    fingerprint, held = facts.fingerprint, len(index.held_out)
+    return Data(train, bank, queries, unreadable[:LISTED], len(unreadable), fingerprint, index.classes, held, notes)
 
 
 def _readable_enough(bad: int, of: int, unreadable: Unreadable, path: str, max_unreadable: float) -> None:

@@ -18,7 +18,8 @@ from statistics import median
 
 from ssl_core.data.defaults import default_size, resolve_data, stored_size
 from ssl_core.data.errors import BadImage, DataError
-from ssl_core.data.scan import HELD_OUT, TRAIN, FolderIndex, Paths, Scan, iterate_sample, scan, split
+from ssl_core.data.paths import Paths
+from ssl_core.data.scan import HELD_OUT, TRAIN, FolderIndex, Scan, iterate_sample, scan, split
 from ssl_core.spec import Cifar10Data, DataConfig, DatasetData, DigitsData, FolderData, ImageNetData, Stl10Data
 
 SAMPLE = 64  # headers read for the typical size, and files whose beginning enters the fingerprint
@@ -165,8 +166,8 @@ def _typical(root: Path, paths: Paths) -> tuple[tuple[int, int] | None, int, int
 
 def _fingerprint(found: Scan) -> str:
     digest = sha256()
-    for path, size in zip(found.paths, found.sizes, strict=True):
-        digest.update(os.fsencode(path) + b"\0" + str(size).encode() + b"\n")
+    for path, size in zip(found.paths.encoded(), found.sizes, strict=True):
+        digest.update(b"%b\0%d\n" % (path, size))
     for at in iterate_sample(len(found.paths), SAMPLE):
         digest.update(_beginning(found.root / found.paths[at]))
     return f"sha256:{digest.hexdigest()}"

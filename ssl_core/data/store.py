@@ -1,10 +1,12 @@
-"""Where images are kept for training: decoded in memory, or in their files and decoded as they are asked for.
+"""Where images are kept for training: decoded in memory, prepared on the disk, or in their files and decoded when asked for.
 
 Every store answers `batch(indices) -> uint8 (n, 3, S, S)`; which kind it is changes no pixel.
 """
 
 from __future__ import annotations
 
+import mmap
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ssl_core.data.cache import Prepared
 from ssl_core.data.errors import BadImage, DataError
 from ssl_core.data.images import load_square
 from ssl_core.data.machine import cpus
@@ -23,6 +26,7 @@ Progress = Callable[[int, int], None]  # (done, total), called from one thread
 Unreadable = list[tuple[str, str]]  # (relative path, reason)
 
 STEP = 64  # images a thread decodes between two reports
+DROP_AFTER = 2**28  # bytes read from a mapped file between two times that its pages are let go of
 TRIES = 50  # neighbours tried in place of an unreadable image
 
 
@@ -60,6 +64,68 @@ class InMemoryStore:
 
     def batch(self, indices: Tensor) -> Tensor:
         return self.images.index_select(0, indices)
+
+
+class DeviceStore:
+    """All images on the GPU that trains on them: a batch is picked there, and nothing but its numbers travels."""
+
+    def __init__(self, store: ImageStore, device: torch.device) -> None:
+        self.labels = store.labels
+        self.images = torch.empty((len(store), 3, store.size, store.size), dtype=torch.uint8, device=device)
+        for part in torch.split(torch.arange(len(store)), DROP_AFTER // (3 * store.size**2) + 1):
+            self.images[part[0] : part[-1] + 1] = store.batch(part).to(device)
+
+    @property
+    def size(self) -> int:
+        return self.images.shape[-1]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, indices: Tensor) -> Tensor:
+        return self.images.index_select(0, indices.to(self.images.device, non_blocking=True))
+
+
+def on_device(store: ImageStore, device: torch.device) -> ImageStore:
+    """The store itself, or a copy of it on a GPU with room for it: at most a quarter of what is free there."""
+    if device.type != "cuda" or isinstance(store, FileStore):
+        return store
+    free, _ = torch.cuda.mem_get_info(device)
+    return DeviceStore(store, device) if len(store) * 3 * store.size**2 <= free // 4 else store
+
+
+class PreparedStore:
+    """Images of an entry of the cache, mapped into memory: the system reads what is asked for, and keeps what it has room for.
+
+    Mapped pages count as this process's memory for as long as they are mapped, though the system may take them back at any
+    time. They are let go of every DROP_AFTER bytes (and stay in the system's cache), so that the figure stays flat too.
+    `numbers` int64 (len,): the images' rows in the entry.
+    """
+
+    def __init__(self, prepared: Prepared, numbers: Tensor, labels: Tensor | None = None) -> None:
+        self._prepared, self.numbers, self.labels = prepared, numbers, labels
+        self._read = 0
+        with prepared.images.open("rb") as file:
+            self._mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*not writable.*")  # nobody writes: batches are copies
+            flat = torch.frombuffer(self._mapped, dtype=torch.uint8)
+        self._images = flat.view(prepared.count, 3, prepared.side, prepared.side)
+
+    @property
+    def size(self) -> int:
+        return self._prepared.side
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def batch(self, indices: Tensor) -> Tensor:
+        images = self._images.index_select(0, self.numbers[indices])
+        self._read += images.numel()
+        if self._read > DROP_AFTER and hasattr(mmap, "MADV_DONTNEED"):
+            self._read = 0
+            self._mapped.madvise(mmap.MADV_DONTNEED)
+        return images
 
 
 class FileStore:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from ssl_core.clock import StepClock
 from ssl_core.parts.branches import Branches, Direction
 from ssl_core.parts.ema import step_progress
 from ssl_core.parts.measures import contrast_accuracy, pair_cosines
@@ -36,6 +38,7 @@ class Method(pl.LightningModule):
         self.branches = Branches(encoder, feature_dim, config.branches)
         self.latest: dict[str, Tensor] = {}
         self.steps_per_epoch: int | None = None  # set it where one epoch of the Trainer is not one of the data
+        self.clock = StepClock()
         self._total_steps = math.inf
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -85,9 +88,21 @@ class Method(pl.LightningModule):
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
     ) -> None:
-        """Lightning's hook: the optimiser's step, then the target's. `global_step` still counts the steps before this one."""
-        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        momentum = self.branches.update_target(step_progress(self.trainer.global_step, self._total_steps))
+        """Lightning's hook: the optimiser's step, then the target's. `global_step` still counts the steps before this one.
+
+        The closure is the forward and the backward pass; what the optimiser does after it is timed apart.
+        """
+        with ExitStack() as after_the_closure:
+
+            def closure() -> Any:
+                with self.clock.stage("forward_backward"):
+                    loss = None if optimizer_closure is None else optimizer_closure()
+                after_the_closure.enter_context(self.clock.stage("optimizer"))
+                return loss
+
+            super().optimizer_step(epoch, batch_idx, optimizer, closure)
+        with self.clock.stage("ema"):
+            momentum = self.branches.update_target(step_progress(self.trainer.global_step, self._total_steps))
         if momentum is not None:
             self.latest["target_momentum"] = torch.tensor(momentum)
 

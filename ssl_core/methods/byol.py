@@ -24,15 +24,19 @@ if TYPE_CHECKING:
 
 
 class BYOL(Method):
-    """Loss: the mean over images of the loss on q·k alone; both directions are summed if `symmetric`, as in the paper."""
+    """Loss: the mean over images of the loss on q·k alone; both directions are summed if `symmetric`, as in the paper.
+
+    With local views: the mean over all directions, theirs included, times 2 if `symmetric`.
+    """
 
     config: BYOLConfig
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Predict the keys of one view from the other."""
+        """Predict the keys of one view from the other, and those of both from each local view."""
+        both_ways = 1 + self.config.symmetric
         directions = self.branches.directions(*batch.views, symmetric=self.config.symmetric)
-        loss = torch.stack([self._loss(each) for each in directions]).sum()
-        return self.report(loss, **self.watch_cosines(directions))
+        loss = both_ways * torch.stack([self._loss(each) for each in directions]).mean()
+        return self.report(loss, **self.watch_cosines(directions[:both_ways]))
 
     def _loss(self, direction: Direction) -> Tensor:
         positive = paired_similarity(direction.out.query, direction.keys).unsqueeze(1)  # (N, 1): no negatives beside it

@@ -34,7 +34,10 @@ def queue_similarities(queries: Tensor, keys: Tensor, negatives: Tensor) -> tupl
 
 
 class MoCo(Method):
-    """Loss: mean over images of the loss on [q·k, q·queue]; both directions are summed if `symmetric`."""
+    """Loss: mean over images of the loss on [q·k, q·queue]; both directions are summed if `symmetric`.
+
+    With local views: the mean over all directions, theirs included, times 2 if `symmetric`.
+    """
 
     config: MoCoConfig
 
@@ -47,13 +50,14 @@ class MoCo(Method):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Contrast with the queue as it was before this batch, in every direction; then push the first direction's keys, once."""
+        both_ways = 1 + self.config.symmetric
         directions = self.branches.directions(*batch.views, symmetric=self.config.symmetric)
         negatives = self.queue.snapshot()
         contrasts = [queue_similarities(out.query, keys, negatives) for out, keys in directions]
-        loss = torch.stack([self._loss(*contrast) for contrast in contrasts]).sum()
+        loss = both_ways * torch.stack([self._loss(*contrast) for contrast in contrasts]).mean()
         keys = directions[0].keys
         self.queue.push(gather(keys) if self.config.gather_keys else keys)
-        return self.report(loss, **self.watch_cosines(directions), **self.watch_contrast(*contrasts[0]))
+        return self.report(loss, **self.watch_cosines(directions[:both_ways]), **self.watch_contrast(*contrasts[0]))
 
     def _loss(self, similarities: Tensor, labels: Tensor) -> Tensor:
         loss = self.config.loss

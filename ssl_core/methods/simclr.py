@@ -50,27 +50,36 @@ def two_view_similarities(
 
 
 class SimCLR(Method):
-    """Loss: nt_xent, the mean over the 2N views; cross_view, the mean over N queries, summed over directions if `symmetric`."""
+    """Loss: nt_xent, the mean over the 2N views; cross_view, the mean over N queries, summed over directions if `symmetric`.
+
+    With local views: the mean over all directions, theirs included, times 2 for a `symmetric` cross_view. A local query meets
+    the same number of negatives as a global one: for nt_xent, of its own image only the key it is to find is left in.
+    """
 
     config: SimCLRConfig
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Contrast within the batch, of all ranks when distributed (with gradient to the rank that made a key)."""
         paired = self.config.negatives == "nt_xent"
-        directions = self.branches.directions(*batch.views, symmetric=paired or self.config.symmetric)
-        contrasts = self._both_views(directions) if paired else [self._cross_view(each) for each in directions]
-        loss = torch.stack([self._loss(*contrast) for contrast in contrasts]).sum()
-        return self.report(loss, **self.watch_cosines(directions), **self.watch_contrast(*contrasts[0]))
+        symmetric = paired or self.config.symmetric
+        directions = self.branches.directions(*batch.views, symmetric=symmetric)
+        contrasts = self._both_views(directions) if paired else self._cross_view(directions)
+        both_ways = 2 if symmetric and not paired else 1  # a contrast of both views is a mean over two directions
+        loss = both_ways * torch.stack([self._loss(*contrast) for contrast in contrasts]).mean()
+        return self.report(loss, **self.watch_cosines(directions[: 1 + symmetric]), **self.watch_contrast(*contrasts[0]))
 
     def _both_views(self, directions: list[Direction]) -> list[tuple[Tensor, Tensor]]:
-        (out_a, keys_b), (out_b, keys_a) = directions
+        """Both global views together, then each local view, once for the keys of either."""
+        (out_a, keys_b), (out_b, keys_a), *local = directions
         offset = rank() * len(keys_a)
         keys_a, keys_b = gather_with_gradient(keys_a), gather_with_gradient(keys_b)
-        return [two_view_similarities(out_a.query, out_b.query, keys_a, keys_b, offset)]
+        queries = [(out_a.query, out_b.query), *((out.query, out.query) for out, _ in local[::2])]
+        return [two_view_similarities(a, b, keys_a, keys_b, offset) for a, b in queries]
 
-    def _cross_view(self, direction: Direction) -> tuple[Tensor, Tensor]:
-        out, keys = direction
-        return cross_view_similarities(out.query, gather_with_gradient(keys), rank() * len(keys))
+    def _cross_view(self, directions: list[Direction]) -> list[tuple[Tensor, Tensor]]:
+        own = {id(keys): keys for _, keys in directions}  # each once: local views share the keys of global ones
+        whole = {name: gather_with_gradient(keys) for name, keys in own.items()}
+        return [cross_view_similarities(out.query, whole[id(keys)], rank() * len(keys)) for out, keys in directions]
 
     def _loss(self, similarities: Tensor, labels: Tensor) -> Tensor:
         """EqCo's count is 2N - 2 for NT-Xent; for cross_view N, the batch, as in the reference implementation."""

@@ -69,9 +69,10 @@ class VICReg(Method):
     config: VICRegConfig
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One direction suffices: with a shared network the loss is the same both ways."""
+        """One direction suffices: with a shared network the loss is the same both ways. Two views, and no local ones."""
         config = self.config
-        directions = self.branches.directions(*batch.views, symmetric=False)
+        view_a, view_b = batch.views
+        directions = self.branches.directions(view_a, view_b, symmetric=False)
         out, keys = directions[0]
         terms = vicreg_terms(out.query, keys, config.variance_epsilon, config.variance_term)
         parts = {

@@ -7,6 +7,7 @@ predictor and gradient included (`shared`). The encoder that is served is always
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -29,7 +30,7 @@ class QueryOut(NamedTuple):
 
 
 class Direction(NamedTuple):
-    """One view as the query and the other as the key."""
+    """One view as the query and another as the key."""
 
     out: QueryOut
     keys: Tensor  # (N, key_dim), float32, on the unit sphere if so configured
@@ -76,17 +77,33 @@ class Branches(nn.Module):
             raw = torch.cat([self._target(part) for part in shuffled.tensor_split(parts)])
             return self._place(unshuffle(raw, inverse))
 
-    def directions(self, view_a: Tensor, view_b: Tensor, *, symmetric: bool) -> list[Direction]:
-        """(query of a, keys of b) and, if `symmetric`, (query of b, keys of a). No network sees a view twice."""
-        out_a = self.query(view_a)
+    def directions(self, view_a: Tensor, view_b: Tensor, *local: Tensor, symmetric: bool) -> list[Direction]:
+        """(query of a, keys of b) and, if `symmetric`, (query of b, keys of a); then each local view with b's and with a's keys.
+
+        Local views (N, 3, s, s), all of one size, are queries only (local-to-global, as in SwAV and DINO): one pass of the
+        query branch over all of them, whose batch norm thus sees them together. No network sees a view twice.
+        """
         if self.target_encoder is None:
-            out_b = self.query(view_b)
+            out_a, out_b = self.query(view_a), self.query(view_b)
             pairs = [Direction(out_a, out_b.query), Direction(out_b, out_a.query)]
-            return pairs if symmetric else pairs[:1]
-        pairs = [Direction(out_a, self.key(view_b))]
-        if symmetric:
-            pairs.append(Direction(self.query(view_b), self.key(view_a)))
+        else:
+            pairs = [Direction(self.query(view_a), self.key(view_b))]
+            if symmetric:
+                pairs.append(Direction(self.query(view_b), self.key(view_a)))
+        keys = [pair.keys for pair in pairs]
+        if not symmetric:
+            pairs = pairs[:1]
+        if local:
+            if len(keys) == 1:
+                keys.append(self.key(view_a))
+            pairs += [Direction(out, key) for out in self._queries(local) for key in keys]
         return pairs
+
+    def _queries(self, views: Sequence[Tensor]) -> list[QueryOut]:
+        """What the query branch makes of several views of the same N images, in one pass."""
+        together = self.query(torch.cat(list(views)))
+        parts = zip(*(part.chunk(len(views)) for part in together), strict=True)
+        return [QueryOut(*part) for part in parts]
 
     def momentum(self, progress: float) -> float | None:
         """The moving average's m at `progress` in [0, 1] of the run; None if there is none."""

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from ssl_core.spec.augment import AugmentConfig, ViewConfig
+from ssl_core.spec.augment import AugmentConfig, LocalViewsConfig, ViewConfig
 from ssl_core.spec.base import Config, ValidationError, explain, nearest
 from ssl_core.spec.data import (
     SOURCES,
@@ -40,6 +40,9 @@ from ssl_core.spec.training import EvaluateConfig, OptimConfig, TrainerConfig
 
 # Parts of pydantic's locations that are not in the document: the chosen member of a union.
 TAGS = frozenset({*METHOD_NAMES, *SOURCES, "int", "constrained-int", "literal['auto']"})
+
+# Architectures that are built for one size of image: torchvision's, and timm's best-known families (preflight tries the rest).
+ONE_SIZE = ("vit_", "maxvit_", "timm/vit_", "timm/deit", "timm/beit", "timm/eva", "timm/swin")
 
 
 class TrainSpec(Config):
@@ -85,6 +88,34 @@ class TrainSpec(Config):
                     )
         return value
 
+    @model_validator(mode="after")
+    def _local_views_fit(self) -> TrainSpec:
+        """Local views are for methods that compare queries with keys, and for networks that take two sizes."""
+        local, arch, size = self.augment.local_views, self.encoder.arch, self.data.size
+        if local.count == 0:
+            return self
+        given = f"augment.local_views.count = {local.count}"
+        if isinstance(self.method, VICRegConfig):
+            raise PydanticCustomError(
+                "local_views",
+                "{given}: vicreg compares two whole batches and has no use for local views; "
+                "use 0, or the method moco, simclr or byol",
+                {"given": given, "at": "augment/local_views/count"},
+            )
+        if arch.startswith(ONE_SIZE):
+            raise PydanticCustomError(
+                "local_views",
+                "{given}: {arch} takes images of one size only, and local views are smaller; use 0, or a convolutional network",
+                {"given": given, "arch": arch, "at": "augment/local_views/count"},
+            )
+        if size is not None and local.side(size) > size:
+            raise PydanticCustomError(
+                "local_views",
+                "augment.local_views.size = {local} is larger than data.size = {size}; use at most that",
+                {"local": local.side(size), "size": size, "at": "augment/local_views/size"},
+            )
+        return self
+
 
 def explain_all(error: ValidationError) -> list[tuple[str, str]]:
     """Every problem of a spec as (JSON pointer, sentence)."""
@@ -109,6 +140,7 @@ __all__ = [
     "FolderData",
     "HeadConfig",
     "ImageNetData",
+    "LocalViewsConfig",
     "MethodConfig",
     "MoCoConfig",
     "OptimConfig",

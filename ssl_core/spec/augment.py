@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, create_model, model_validator
+from pydantic_core import PydanticCustomError
 
-from ssl_core.spec.base import Config
+from ssl_core.spec.base import Config, ValidationError
 
 Probability = float
 
@@ -52,18 +53,60 @@ ViewOverrides = create_model(  # every field of ViewConfig, none of them require
 )
 
 
+class LocalViewsConfig(ViewOverrides):
+    """Multi-crop (SwAV: Caron et al. 2020, arXiv:2006.09882): more views, smaller ones of small parts of the image.
+
+    Their other fields are what is different from the first view, as in second_view.
+    """
+
+    count: int = Field(0, ge=0, le=16, description="Local views of each image, besides the two global ones.")
+    size: int | None = Field(
+        None,
+        ge=8,
+        le=1024,
+        description="Side of their square, in pixels. Default: 96 for views of 224 px, in proportion for others, "
+        "to the nearest multiple of 8.",
+    )
+    crop_scale: tuple[float, float] = Field(
+        (0.05, 0.2), description="Area of the crop, as a share of the image: by default what the global views leave out."
+    )
+
+    def side(self, size: int) -> int:
+        """Side of the local views in pixels, where the global ones have `size`."""
+        return self.size or max(8, 8 * round(size * 96 / 224 / 8))
+
+
+_Section = Literal["second_view", "local_views"]
+_SECTIONS: tuple[_Section, ...] = ("second_view", "local_views")
+
+
 class AugmentConfig(ViewConfig):
-    """The first view, and what is different in the second one (BYOL's asymmetric pair)."""
+    """The first view, what is different in the second one (BYOL's asymmetric pair), and local views besides the two."""
 
     second_view: ViewOverrides = Field(default_factory=ViewOverrides)
+    local_views: LocalViewsConfig = Field(default_factory=LocalViewsConfig)
 
     @model_validator(mode="after")
-    def _second_is_valid(self) -> AugmentConfig:
-        self.views()
+    def _others_are_valid(self) -> AugmentConfig:
+        for name in _SECTIONS:
+            try:
+                self._as_first_but(name)
+            except ValidationError as error:
+                wrong = error.errors(include_url=False)[0]
+                at = "/".join([name, *(str(part) for part in wrong["loc"])])
+                why = wrong["msg"].removeprefix("Value error, ")
+                got = "" if isinstance(wrong["input"], dict) else f" (got {wrong['input']!r})"
+                raise PydanticCustomError(
+                    "view", "{name}: {why}{got}", {"name": name, "why": why, "got": got, "at": at}
+                ) from None
         return self
 
-    def views(self) -> tuple[ViewConfig, ViewConfig]:
-        """The two distributions, complete."""
-        first = {name: getattr(self, name) for name in ViewConfig.model_fields}
-        changes = self.second_view.model_dump(exclude_none=True)
-        return ViewConfig(**first), ViewConfig(**{**first, **changes})
+    def views(self) -> tuple[ViewConfig, ...]:
+        """The distributions, complete: of the first view, the second, and as many local views as there are."""
+        first = ViewConfig(**{name: getattr(self, name) for name in ViewConfig.model_fields})
+        return first, self._as_first_but("second_view"), *[self._as_first_but("local_views")] * self.local_views.count
+
+    def _as_first_but(self, name: _Section) -> ViewConfig:
+        """The first view with the fields that the section `name` gives."""
+        given = getattr(self, name).model_dump(exclude_none=True)
+        return ViewConfig(**{field: given.get(field, getattr(self, field)) for field in ViewConfig.model_fields})

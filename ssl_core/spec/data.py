@@ -26,7 +26,8 @@ class _DataBase(Config):
     std: Statistics | None = Field(None, description="Per channel, of values in [0, 1]. Default: the source's own statistics.")
     in_memory: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="Keep the decoded uint8 images in memory (auto: when they take less than a quarter of it) or stream files.",
+        description="auto: a folder is decoded once into the cache on the disk and mapped into memory; without room there it is "
+        "streamed from its files. always: the decoded images are read into memory. never: stream.",
     )
     workers: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = Field(
         "auto", description="Processes that decode files when the images are streamed."

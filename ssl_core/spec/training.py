@@ -43,6 +43,10 @@ class TrainerConfig(Config):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: bf16 where the hardware multiplies it fast, else fp32."
     )
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Compile the encoder (torch.compile). auto: on a GPU, once the run turns out to be long enough for it.",
+    )
     devices: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = Field(
         "auto", description="GPUs (or, without any, CPU processes) of one machine; auto: all GPUs, or one process."
     )
@@ -64,7 +68,8 @@ class EvaluateConfig(Config):
     """Measured on frozen features of held-out images while training runs."""
 
     every_epochs: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
-        "auto", description="auto: about ten times in a run, and at its end."
+        "auto",
+        description="auto: about ten times in a run, for no more than a twentieth of its time, and always at its end.",
     )
     knn_k: int = Field(
         20, ge=1, le=1000, description="Neighbours that vote, weighted by exp(similarity / temperature) (Wu et al. 2018)."

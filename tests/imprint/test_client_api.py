@@ -109,6 +109,18 @@ def test_jobs_are_listed_newest_first_over_pages_and_by_label(client: Client) ->
     assert next(client.jobs(status="queued")).id == made[-1]
 
 
+def test_a_preview_of_a_spec_and_of_a_job(client: Client, home: Path) -> None:
+    """The first preview makes the server import torch."""
+    with Image.open(io.BytesIO(client.preview(data=DIGITS, images=2))) as sheet:
+        assert sheet.format == "PNG" and sheet.width > 500
+    job = client.submit(data=DIGITS)
+    with pytest.raises(NotFound, match="has no sheet"):
+        client.preview(job.id)
+    with pytest.raises(Rejected) as caught:
+        client.preview(data={"source": "folder", "path": "nowhere"})
+    assert [each.pointer for each in caught.value.problems] == ["/data/path"]
+
+
 def test_cancelling_and_what_cannot_be_done_after_it(client: Client) -> None:
     job = client.submit(data=DIGITS)
     assert client.cancel(job.id).status == "cancelled"

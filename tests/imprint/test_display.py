@@ -55,6 +55,19 @@ class TestBar:
         for part in ("loss 3.215", "12346 images/s", "ETA 1:06:40", "kNN 91.2 %"):
             assert part in numbers
 
+    def test_preparing_says_how_many_pictures_are_decoded(self) -> None:
+        far = {"images_prepared": 12000, "images_total": 50000, "images_per_second": 3400.0, "eta_seconds": 11.2}
+        preparing = {**RUNNING, "phase": "preparing", "progress": far, "metrics": {}}
+        numbers = text(progress.picture(Job.parse(preparing)))[1]
+        assert "12,000 of 50,000 pictures decoded   3400 images/s   ETA 0:11" in numbers
+
+    def test_the_summary_says_where_the_time_of_a_step_went(self) -> None:
+        shares = {"forward_backward_share": 0.91, "augment_share": 0.06, "optimizer_share": 0.02, "data_wait_share": 0.001}
+        done = {**DONE, "metrics": {"images_per_second": 548.3, **shares}}
+        shown = " ".join(" ".join(text(progress.summary(Job.parse(done)))).split())
+        assert "548 images/s: forward and backward 91 %, drawing views 6 %, optimiser 2 %" in shown
+        assert "waiting" not in shown
+
     def test_waiting_is_explained(self) -> None:
         queued = {**RUNNING, "status": "queued", "progress": None, "metrics": {}}
         assert "waiting for a worker" in text(progress.picture(Job.parse(queued)))[1]

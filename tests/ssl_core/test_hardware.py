@@ -1,9 +1,11 @@
 """Devices: what is chosen suits the machine and the batch."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from ssl_core.hardware import choose_devices
+from ssl_core.hardware import choose_devices, choose_precision
 
 
 @pytest.mark.parametrize(
@@ -28,3 +30,20 @@ def test_more_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(ValueError, match=r"devices = 4, and this machine has 2: use 1 to 2"):
         choose_devices(4, 256)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [("fma avx2", "32-true"), ("avx2 avx512f avx512_bf16", "bf16-mixed"), ("avx2 amx_bf16 amx_tile", "bf16-mixed")],
+)
+def test_auto_takes_bf16_only_where_a_cpu_multiplies_it(monkeypatch: pytest.MonkeyPatch, flags: str, expected: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(Path, "read_text", lambda path: f"processor : 0\nflags : {flags}\n")
+    assert choose_precision("auto") == expected
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((7, 5), "32-true"), ((8, 0), "bf16-mixed"), ((9, 0), "bf16-mixed")])
+def test_auto_on_a_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], expected: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    assert choose_precision("auto") == expected

@@ -128,6 +128,15 @@ class TestReport:
         made = report([{"type": "data", "at": "x", **found}])
         assert made.data == found and made.events == [("data", found)]
 
+    def test_how_many_files_are_decoded_is_progress(self) -> None:
+        def phase(**fields: Any) -> dict[str, Any]:
+            return {"type": "phase", "phase": "preparing", **fields}
+
+        said = report([phase(), phase(done=1, total=9, images_per_second=5.0, eta_seconds=1.6)])
+        assert said.progress == {"images_prepared": 1, "images_total": 9, "images_per_second": 5.0, "eta_seconds": 1.6}
+        assert [type_ for type_, _ in said.events] == ["phase"], "one event for a phase, however often it is heard of"
+        assert report([phase(done="many", total=9)]).progress is None
+
     def test_of_nothing_is_nothing(self) -> None:
         made = report([], "training")
         assert (made.phase, made.progress, made.points, made.events) == ("training", None, [], [])

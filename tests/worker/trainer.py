@@ -37,6 +37,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--resume", type=Path, action="append", default=[])
+    parser.add_argument("--cache", type=Path)
+    parser.add_argument("--cache-bytes", type=int)
     parser.add_argument("--parent-pipe", action="store_true")
     arguments = parser.parse_args()
     spec = json.loads(arguments.spec.read_text())
