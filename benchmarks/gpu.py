@@ -32,7 +32,7 @@ import torch
 from cifar10_recipes import RECIPES, cifar_spec, unpacked
 from images import write_jpegs
 from machine import describe
-from measure import Failed, clock, in_child, say, spread
+from measure import AS_A_TRAINER, Failed, clock, in_child, say, spread
 from training_run import Run, complete_spec
 
 from ssl_core import checkpoints
@@ -84,7 +84,7 @@ def step_and_epoch(parts: list[str], arguments: argparse.Namespace, place: Place
         say(f"round {number + 1}: training {speeds[-1]:,.0f} images/s, {epochs[-1]:.2f} s an epoch")
         if "step" in parts:
             task = {"seconds": arguments.seconds, "steps": arguments.steps, "total_steps": total}
-            answered = in_child("bare.py", {"spec": spec.model_dump(mode="json"), **task})
+            answered = in_child("bare.py", {"spec": spec.model_dump(mode="json"), **task}, AS_A_TRAINER)
             bounds.append(answered["images_per_second"])
             shares.append(speeds[-1] / bounds[-1])
             compiled = answered["compiled"]

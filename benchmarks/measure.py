@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
@@ -66,11 +67,15 @@ def child_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path}
 
 
-def in_child(script: str, task: Mapping[str, Any]) -> dict[str, Any]:
+AS_A_TRAINER = {"GOMP_SPINCOUNT": "1000"}  # what `ssl_core.data.machine.share_processors` sets before torch is imported
+
+
+def in_child(script: str, task: Mapping[str, Any], environment: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
     """What `script`, a file beside this one that ends with `answer`, answers to `task`. Raises Failed."""
     command = [sys.executable, str(ROOT / "benchmarks" / script), json.dumps(task)]
     with tempfile.TemporaryFile("w+") as errors:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=child_environment())
+        env = {**child_environment(), **environment}
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=env)
         if done.returncode != 0:
             errors.seek(0)
             said = errors.read().strip().splitlines() or [f"exit status {done.returncode}"]

@@ -32,7 +32,7 @@ from typing import Any
 import torch
 from images import image_folder, jpegs
 from machine import describe
-from measure import FEWEST_STEPS, Countdown, Failed, images_per_second, in_child, say, spread, table, warm_up_steps
+from measure import AS_A_TRAINER, FEWEST_STEPS, Countdown, Failed, images_per_second, in_child, say, spread, table, warm_up_steps
 from peers import PEERS, our_encoder, their_encoder
 from training_run import Run, complete_spec
 
@@ -116,7 +116,7 @@ def measure(case: Case, name: str, arguments: argparse.Namespace) -> float:
                 case.prepared.append(run.prepared_in())
             return speed
     if name == BARE:
-        answered = in_child("bare.py", {"spec": case.spec.model_dump(mode="json"), **timing})
+        answered = in_child("bare.py", {"spec": case.spec.model_dump(mode="json"), **timing}, AS_A_TRAINER)
     else:
         task = {"peer": name, "method": case.method, "arch": arguments.arch, "stem": case.stem, "size": case.size}
         task |= {"folder": str(case.folder), "batch": arguments.batch, "workers": arguments.workers, "seed": arguments.seed}

@@ -66,6 +66,8 @@ def picture(job: Job) -> RenderableType:
     stage = words.stage(job)
     style = COLOURS.get(stage, "cyan")
     fraction = 1.0 if job.status == "succeeded" else job.progress.fraction
+    if stage == "preparing" and job.progress.images_total:
+        fraction = (job.progress.images_prepared or 0) / job.progress.images_total
     # Without a known length the bar pulses, to show that something is going on.
     bar = ProgressBar(
         total=1.0,

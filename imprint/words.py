@@ -77,13 +77,14 @@ def facts(job: Job, speed_unit: str = "images/s") -> list[str]:
     """What is known about a run in progress, most interesting first."""
     progress, metrics = job.progress, job.metrics
     known: list[str] = []
+    under_way = job.status == "running" and bool(progress.step or stage(job) == "preparing")
     if stage(job) == "preparing" and progress.images_total:
         known.append(f"{progress.images_prepared or 0:,} of {progress.images_total:,} pictures decoded")
     if "train_loss" in metrics:
         known.append(f"loss {number(metrics['train_loss'])}")
-    if job.status == "running" and progress.images_per_second:
+    if under_way and progress.images_per_second:
         known.append(f"{progress.images_per_second:.0f} {speed_unit}")
-    if job.status == "running" and progress.eta_seconds is not None:
+    if under_way and progress.eta_seconds is not None:
         known.append(f"ETA {clock(progress.eta_seconds)}")
     if "knn_top1" in metrics:
         known.append(f"kNN {percent(metrics['knn_top1'])}")

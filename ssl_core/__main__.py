@@ -16,6 +16,7 @@ import threading
 from pathlib import Path
 from types import FrameType
 
+from ssl_core.data.machine import share_processors
 from ssl_core.events import Events, print_event
 from ssl_core.presets import complete
 from ssl_core.spec import TrainSpec, ValidationError, explain_all
@@ -83,6 +84,7 @@ def read_spec(path: Path, preset: str | None, data_root: Path) -> TrainSpec:
 
 def main() -> int:
     """Train as the command line says; returns the exit status."""
+    share_processors()
     arguments = _arguments()
     if arguments.parent_pipe:
         _die_with_parent()

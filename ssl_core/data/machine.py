@@ -51,3 +51,13 @@ def keep_freed_memory(kept: int = 2**30) -> bool:
         return False
     trim_threshold, mmap_threshold, largest_mmap_threshold = -1, -3, 32 * 2**20  # <malloc.h>; the last is glibc's limit
     return bool(mallopt(trim_threshold, kept) and mallopt(mmap_threshold, largest_mmap_threshold))
+
+
+def share_processors(spins: int = 1000) -> None:
+    """Let OpenMP's threads sleep soon when they wait for each other, unless the environment says otherwise.
+
+    By default they spin for milliseconds. That is of no use when other programs have work for the processors: the thread that
+    is waited for does not run while the others spin. To be called before torch is imported, which reads it once.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", str(spins))

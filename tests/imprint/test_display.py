@@ -58,8 +58,13 @@ class TestBar:
     def test_preparing_says_how_many_pictures_are_decoded(self) -> None:
         far = {"images_prepared": 12000, "images_total": 50000, "images_per_second": 3400.0, "eta_seconds": 11.2}
         preparing = {**RUNNING, "phase": "preparing", "progress": far, "metrics": {}}
-        numbers = text(progress.picture(Job.parse(preparing)))[1]
+        bar, numbers = text(progress.picture(Job.parse(preparing)))
+        assert "24 %" in bar
         assert "12,000 of 50,000 pictures decoded   3400 images/s   ETA 0:11" in numbers
+
+    def test_the_speed_of_decoding_is_not_taken_for_that_of_training(self) -> None:
+        far = {"images_prepared": 50000, "images_total": 50000, "images_per_second": 3400.0, "eta_seconds": 0.0}
+        assert "images/s" not in text(progress.picture(Job.parse({**RUNNING, "progress": far})))[1]
 
     def test_the_summary_says_where_the_time_of_a_step_went(self) -> None:
         shares = {"forward_backward_share": 0.91, "augment_share": 0.06, "optimizer_share": 0.02, "data_wait_share": 0.001}
