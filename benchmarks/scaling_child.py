@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,7 @@ EVALUATION_IMAGES = 256  # a side; what evaluation keeps in memory is bounded, a
 MB = 1e6
 
 
-def scan(folder: str) -> dict[str, float]:
+def scan(folder: str) -> dict[str, Any]:
     """Seconds, and MB above the idle process, of `index_folder`: its peak, and what is kept. Torch is not imported."""
     import ssl_core.data.images  # noqa: F401  the scan imports it when it reads headers: it counts as idle
     from ssl_core.data.sources import index_folder
@@ -146,4 +146,5 @@ def _children(pid: int) -> list[int]:
 
 if __name__ == "__main__":
     task = json.loads(sys.argv[1])
-    print(json.dumps({"scan": scan, "training_data": training_data}[task.pop("what")](**task)))
+    measurements: dict[str, Callable[..., dict[str, Any]]] = {"scan": scan, "training_data": training_data}
+    print(json.dumps(measurements[task.pop("what")](**task)))

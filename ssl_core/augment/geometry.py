@@ -7,6 +7,7 @@ x and y, pixel j of s has its centre at (2j + 1)/s - 1. A map (N, 2, 3) leads fr
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -70,16 +71,29 @@ def after(outer: Tensor, inner: Tensor) -> Tensor:
     return together
 
 
+def halvings(side: int, size: int, scale_range: tuple[float, float], ratio_range: tuple[float, float]) -> int:
+    """How often images of `side` px can be halved before the largest possible crop has less than `size` px."""
+    largest = min(1.0, math.sqrt(scale_range[1] * max(ratio_range[1], 1 / ratio_range[0])))
+    times = 0
+    while (side >> times) * largest >= 2 * size:
+        times += 1
+    return times
+
+
+def halved(images: Tensor, times: int) -> Tensor:
+    """Float images (N, C, S, S) with 2×2 pixels averaged to one, `times` times."""
+    for _ in range(times):
+        images = F.avg_pool2d(images, 2)
+    return images
+
+
 def sample(images: Tensor, maps: Tensor, size: int, fill: bool) -> Tensor:
     """Float images (N, C, S, S) seen through maps (N, 2, 3): (N, C, size, size), bilinear.
 
     Points beyond the edge take the nearest pixel's value; with `fill`, those outside of the image are 0 (needed only if
-    the maps can look outside). Images at least twice as large as the view are halved by averaging first. Bilinear
-    sampling has no antialiasing of its own; images are kept at most 8/7 as large as a view, too little to alias visibly.
+    the maps can look outside).
     """
-    while images.shape[-1] >= 2 * size:
-        images = F.avg_pool2d(images, 2)
-    centres = (2 * torch.arange(size, device=images.device, dtype=torch.float32) + 1) / size - 1
+    centres = _centres(size, images.device)
     x, y = centres.view(1, 1, size), centres.view(1, size, 1)
     coefficients = maps.view(-1, 6, 1, 1)
     grid = torch.empty((len(maps), size, size, 2), device=images.device)
@@ -90,3 +104,8 @@ def sample(images: Tensor, maps: Tensor, size: int, fill: bool) -> Tensor:
     if fill:
         views *= (grid.abs().amax(3) <= 1).unsqueeze(1)
     return views
+
+
+@lru_cache(maxsize=16)
+def _centres(size: int, device: torch.device) -> Tensor:
+    return (2 * torch.arange(size, device=device, dtype=torch.float32) + 1) / size - 1

@@ -1,6 +1,7 @@
-"""Two views of each image of a batch, on whatever device the batch is.
+"""Views of each image of a batch, on whatever device the batch is.
 
-    make_views(images, augment, size, mean, std, seed, epoch, index) -> (view_a, view_b)
+    make_views(images, augment, size, mean, std, seed, epoch, index) -> (view_a, view_b, local, local, …)
+    make_view(images, config, size, random)                          -> one view, by any random numbers
     normalise(images, size, mean, std)                               -> what evaluation and serving see
 
 Every choice is made per image, as a function of (seed, epoch, image, view): an image's views do not depend on the batch it
@@ -10,42 +11,18 @@ hue, grayscale, blur, solarise. torchvision draws the order of the four colour o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from enum import IntEnum
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
 
-from ssl_core.augment import colour, geometry
+from ssl_core.augment import colour, draw, geometry
+from ssl_core.augment.blur import gaussian_blur
+from ssl_core.augment.cpu import in_chunks
+from ssl_core.augment.draw import Purpose, Strengths
 from ssl_core.augment.random import uniforms
 from ssl_core.spec import AugmentConfig, ViewConfig
-
-CACHED = 2**17  # pixels that a CPU works on at once: what is in its cache need not be fetched again for each operation
-
-
-class Purpose(IntEnum):
-    """Which row of an image's random numbers is for what. New purposes go to the end, so that old runs stay reproducible."""
-
-    FLIP = 0
-    VERTICAL_FLIP = 1
-    ANGLE = 2
-    SHIFT_X = 3
-    SHIFT_Y = 4
-    SHEAR = 5
-    LEFT = 6
-    TOP = 7
-    JITTER = 8
-    BRIGHTNESS = 9
-    CONTRAST = 10
-    SATURATION = 11
-    HUE = 12
-    GRAYSCALE = 13
-    BLUR = 14
-    SIGMA = 15
-    SOLARIZE = 16
-    AREA = 17
-    RATIO = 27  # geometry.TRIES after AREA, and as many rows
-    COUNT = 37
 
 
 @torch.no_grad()
@@ -58,97 +35,99 @@ def make_views(
     seed: int,
     epoch: int,
     index: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Two views, float32 (N, 3, size, size) each, normalised: (x - mean) / std of values in [0, 1].
+) -> tuple[Tensor, ...]:
+    """Two views, float32 (N, C, size, size) each, then the local ones, (N, C, s, s), with s = augment.local_views.side(size).
 
-    `images` uint8 (N, 3, S, S), `index` int64 (N,): the images' numbers in their store, on the same device.
+    Normalised: (x - mean) / std of values in [0, 1], with C numbers each, or one for all channels. In memory, channels are
+    last. `images` uint8 (N, C, S, S), `index` int64 (N,): the images' numbers in their store, on the same device. Views are
+    numbered in this order, so that more local views leave the others as they are.
     """
-    count = len(images)
-    first, second = (torch.empty((count, 3, size, size), device=images.device) for _ in range(2))
-    step = max(8, CACHED // size**2) if images.device.type == "cpu" else max(1, count)
+    pixels = images if images.device.type == "cpu" else _in_unit_range(images)  # once for all views
+    views = []
+    for number, config in enumerate(augment.views()):
+        side = size if number < 2 else augment.local_views.side(size)
+        random = uniforms(seed, epoch, index, number, Purpose.COUNT)
+        views.append(make_view(pixels, config, side, random, mean, std))
+    return tuple(views)
+
+
+@torch.no_grad()
+def make_view(
+    images: Tensor, config: ViewConfig, size: int, random: Tensor, mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,)
+) -> Tensor:
+    """One view, float32 (N, C, size, size), channels last in memory: (x - mean) / std of values in [0, 1].
+
+    `images` (N, C, S, S), S ≥ 2: uint8, or float in [0, 1]. `random` float32 (Purpose.COUNT, N): uniform numbers in [0, 1), by
+    `uniforms` or by any generator: torch.rand(Purpose.COUNT, N, generator=generator).
+    """
+    finish = partial(_finish, mean=tuple(mean), std=tuple(std))
     with torch.autocast(images.device.type, enabled=False):  # half precision would show as noise in the colours
-        for part in (slice(start, start + step) for start in range(0, count, step)):
-            pixels = images[part].to(torch.float32)
-            for number, (config, views) in enumerate(zip(augment.views(), (first, second), strict=True)):
-                random = uniforms(seed, epoch, index[part], number, Purpose.COUNT)
-                views[part] = _standardise(make_view(pixels, config, size, random), mean, std)
-    return first, second
+        draw_view = in_chunks if images.device.type == "cpu" else at_once
+        return draw_view(images, config, size, random, finish)
 
 
 @torch.no_grad()
 def normalise(images: Tensor, size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """The central `size` pixels of uint8 (N, 3, S, S) as float32 (N, 3, size, size), (x - mean) / std of values in [0, 1]."""
+    """The central `size` pixels of uint8 (N, C, S, S) as float32 (N, C, size, size), (x - mean) / std of values in [0, 1]."""
     inset = (images.shape[-1] - size) // 2
     cut = images[..., inset : inset + size, inset : inset + size]
-    return _standardise(cut.to(torch.float32).mul_(1 / 255), mean, std)
+    return _standardise(_in_unit_range(cut), tuple(mean), tuple(std))
 
 
-def make_view(pixels: Tensor, config: ViewConfig, size: int, random: Tensor) -> Tensor:
-    """One view in [0, 1], float32 (N, 3, size, size), of `pixels` float32 (N, 3, S, S) in [0, 255].
+def at_once(
+    images: Tensor, config: ViewConfig, size: int, random: Tensor, finish: Callable[[Tensor, Strengths], Tensor]
+) -> Tensor:
+    """What `in_chunks` does, for accelerators: all images in one pass, where those that are not chosen are masked.
 
-    `random` (Purpose.COUNT, N) holds the images' uniform numbers in [0, 1).
+    Nothing here asks the device for a value or sends it one, so that the host can run ahead.
     """
-    view = _look(pixels, config, size, random).mul_(1 / 255)
-    if config.jitter > 0:
-        view = _jitter(view, config, random)
-    if config.grayscale > 0:
-        view = colour.grayscale(view, random[Purpose.GRAYSCALE] < config.grayscale)
-    if config.blur > 0:
-        view = _blur(view, config, random)
-    if config.solarize > 0:
-        view = colour.solarize(view, random[Purpose.SOLARIZE] < config.solarize)
-    return view
+    times = geometry.halvings(images.shape[-1], size, config.crop_scale, config.crop_ratio)
+    pixels = geometry.halved(_in_unit_range(images), times)
+    look = draw.look(config, random)
+    view = geometry.sample(pixels, look.maps(), size, fill=look.moves is not None)
+    return finish(view, draw.strengths(config, size, random)).contiguous(memory_format=torch.channels_last)
 
 
-def _look(pixels: Tensor, config: ViewConfig, size: int, random: Tensor) -> Tensor:
-    boxes = geometry.crop_boxes(
-        random[Purpose.AREA : Purpose.RATIO],
-        random[Purpose.RATIO : Purpose.COUNT],
-        random[Purpose.LEFT],
-        random[Purpose.TOP],
-        config.crop_scale,
-        config.crop_ratio,
-    )
-    maps = geometry.box_maps(boxes, random[Purpose.FLIP] < config.flip, random[Purpose.VERTICAL_FLIP] < config.vertical_flip)
-    moves = config.degrees > 0 or config.translate > 0 or config.shear > 0
-    if moves:
-        ranges = (config.degrees, config.translate, config.translate, config.shear)
-        purposes = (Purpose.ANGLE, Purpose.SHIFT_X, Purpose.SHIFT_Y, Purpose.SHEAR)
-        drawn = [(2 * random[purpose] - 1) * reach for purpose, reach in zip(purposes, ranges, strict=True)]
-        maps = geometry.after(maps, geometry.affine_maps(*drawn))
-    return geometry.sample(pixels, maps, size, fill=moves)
+def _finish(view: Tensor, strengths: Strengths, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """All that follows the crop, in its order."""
+    s = strengths
+    if s.brightness is not None:
+        view = colour.brightness(view, s.brightness)
+    if s.contrast is not None:
+        view = colour.contrast(view, s.contrast)
+    if s.saturation is not None:
+        view = colour.saturation(view, s.saturation)
+    if s.hue is not None:
+        view = colour.hue(view, s.hue)
+    if s.gray is not None:
+        view = colour.grayscale(view, s.gray)
+    if s.kernels is not None:
+        soft = gaussian_blur(view, s.kernels)
+        view = soft if s.blurred is None else torch.where(s.blurred.view(-1, 1, 1, 1), soft, view)
+    if s.solarized is not None:
+        view = colour.solarize(view, s.solarized)
+    return _standardise(view, mean, std)
 
 
-def _jitter(view: Tensor, config: ViewConfig, random: Tensor) -> Tensor:
-    """Images that are not chosen get the strength that changes nothing."""
-    chosen = random[Purpose.JITTER] < config.jitter
-
-    def drawn(purpose: Purpose, reach: float) -> Tensor:
-        return torch.where(chosen, (2 * random[purpose] - 1) * reach, 0.0)
-
-    if config.brightness > 0:
-        view = colour.brightness(view, 1 + drawn(Purpose.BRIGHTNESS, config.brightness))
-    if config.contrast > 0:
-        view = colour.contrast(view, 1 + drawn(Purpose.CONTRAST, config.contrast))
-    if config.saturation > 0:
-        view = colour.saturation(view, 1 + drawn(Purpose.SATURATION, config.saturation))
-    if config.hue > 0:
-        view = colour.hue(view, drawn(Purpose.HUE, config.hue))
-    return view
+def _in_unit_range(images: Tensor) -> Tensor:
+    """float32, uint8's 255 as 1. What is float already is in [0, 1] by contract."""
+    return images.to(torch.float32) if images.is_floating_point() else images.to(torch.float32).mul_(1 / 255)
 
 
-def _blur(view: Tensor, config: ViewConfig, random: Tensor) -> Tensor:
-    chosen = random[Purpose.BLUR] < config.blur
-    low, high = config.blur_sigma
-    sigma = low + random[Purpose.SIGMA] * (high - low)
-    if view.device.type == "cpu":  # elsewhere, asking which ones would wait for the device
-        some = chosen.nonzero().squeeze(1)
-        view[some] = colour.gaussian_blur(view[some], sigma[some], high)
-        return view
-    return torch.where(chosen.view(-1, 1, 1, 1), colour.gaussian_blur(view, sigma, high), view)
+def _standardise(values: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """In place. Raises ValueError if there are more or fewer numbers than channels."""
+    channels = values.shape[1]
+    for name, numbers in (("mean", mean), ("std", std)):
+        if len(numbers) not in (1, channels):
+            raise ValueError(
+                f"{name} has {len(numbers)} numbers for images of {channels} channels: give {channels}, or 1 for all"
+            )
+    centre, scale = _statistics(mean, std, values.device)
+    return values.sub_(centre).mul_(scale)
 
 
-def _standardise(values: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """In place."""
-    centre, spread = (values.new_tensor(list(numbers)).view(1, -1, 1, 1) for numbers in (mean, std))
-    return values.sub_(centre).mul_(1 / spread)
+@lru_cache(maxsize=32)
+def _statistics(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """(1, C, 1, 1) each; kept on the device, because a copy from the host would make each step wait for it."""
+    centre, spread = (torch.tensor(numbers, device=device).view(1, -1, 1, 1) for numbers in (mean, std))
+    return centre, 1 / spread

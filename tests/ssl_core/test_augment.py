@@ -1,10 +1,9 @@
-"""Views: each operation against torchvision's, and the distributions against torchvision's."""
+"""Each operation of a view against torchvision's function of the same name, on photographs."""
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_sample_images
@@ -13,13 +12,10 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as F
 from torchvision.transforms.functional import InterpolationMode
 
-from ssl_core.augment import colour, geometry, make_view, make_views, normalise
+from ssl_core.augment import colour, geometry, separable
+from ssl_core.augment.blur import blur_by_bands, gaussian_blur, gaussian_kernels
 from ssl_core.augment.random import uniforms
-from ssl_core.augment.views import Purpose
-from ssl_core.spec import AugmentConfig, ViewConfig
-
-PLAIN = ViewConfig(crop_scale=(1, 1), crop_ratio=(1, 1), flip=0, jitter=0, grayscale=0, blur=0)
-MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+from ssl_core.augment.separable import linear_taps
 
 
 @pytest.fixture(scope="module")
@@ -69,17 +65,45 @@ class TestColour:
         sigmas = spread(0.1, largest)
         width = 2 * math.ceil(3 * largest) + 1
         expected = self.each(lambda photo, sigma: F.gaussian_blur(photo, [width, width], [sigma, sigma]), photos, sigmas)
-        torch.testing.assert_close(colour.gaussian_blur(photos, sigmas, largest), expected, atol=2e-6, rtol=0)
+        kernels = gaussian_kernels(sigmas, largest, 48)
+        for blur in (gaussian_blur, blur_by_bands):
+            torch.testing.assert_close(blur(photos, kernels), expected, atol=2e-6, rtol=0)
+        wide = photos[..., :30, :]
+        expected = self.each(lambda photo, sigma: F.gaussian_blur(photo, [width, width], [sigma, sigma]), wide, sigmas)
+        for blur in (gaussian_blur, blur_by_bands):
+            torch.testing.assert_close(blur(wide, kernels), expected, atol=2e-6, rtol=0)
 
     def test_blur_of_an_image_smaller_than_the_kernel(self) -> None:
-        flat = colour.gaussian_blur(torch.full((1, 3, 4, 4), 0.3), torch.tensor([2.0]), 2.0)
-        torch.testing.assert_close(flat, torch.full((1, 3, 4, 4), 0.3))
+        kernels = gaussian_kernels(torch.tensor([2.0]), 2.0, 4)
+        assert kernels.shape == (1, 7)
+        for blur in (gaussian_blur, blur_by_bands):
+            torch.testing.assert_close(blur(torch.full((1, 3, 4, 4), 0.3), kernels), torch.full((1, 3, 4, 4), 0.3))
+
+    @pytest.mark.parametrize("channels", [1, 2, 4, 13])
+    def test_channels_other_than_three(self, channels: int) -> None:
+        """One channel as torchvision; of more, contrast turns around the mean of all; what is of red, green and blue is left."""
+        images = torch.rand(16, channels, 9, 9, generator=torch.Generator().manual_seed(0))
+        factors = spread(0, 2)
+        mean = images.mean((1, 2, 3), keepdim=True)
+        each = factors.view(-1, 1, 1, 1)
+        expected = (each * images + (1 - each) * mean).clamp(0, 1)
+        torch.testing.assert_close(colour.contrast(images, factors), expected, atol=2e-6, rtol=0)
+        torch.testing.assert_close(colour.brightness(images, factors), (each * images).clamp(0, 1), atol=2e-6, rtol=0)
+        if channels == 1:
+            torch.testing.assert_close(expected, self.each(F.adjust_contrast, images, factors), atol=2e-6, rtol=0)
+        for untouched in (
+            colour.saturation(images, factors),
+            colour.hue(images, factors / 4),
+            colour.grayscale(images, factors > 1),
+        ):
+            assert torch.equal(untouched, images)
 
     def test_inputs_are_left_alone(self, photos: Tensor) -> None:
         before, strengths = photos.clone(), spread(0.1, 0.5)
         for name in ("brightness", "contrast", "saturation", "hue"):
             getattr(colour, name)(photos, strengths)
-        colour.gaussian_blur(photos, strengths, 0.5)
+        gaussian_blur(photos, gaussian_kernels(strengths, 0.5, 48))
+        separable.resample(photos, *[linear_taps(strengths, strengths, strengths > 0.3, 48, 20)] * 2)
         assert torch.equal(photos, before)
 
 
@@ -136,7 +160,29 @@ class TestGeometry:
         board[..., ::2] = 1  # stripes of one pixel: anything but gray is aliasing
         no = torch.tensor([False])
         maps = geometry.box_maps(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), no, no)
-        torch.testing.assert_close(geometry.sample(board, maps, 32, False), torch.full((1, 3, 32, 32), 0.5))
+        times = geometry.halvings(64, 32, (0.2, 1.0), (3 / 4, 4 / 3))
+        seen = geometry.sample(geometry.halved(board, times), maps, 32, False)
+        torch.testing.assert_close(seen, torch.full((1, 3, 32, 32), 0.5))
+
+    def test_halvings_leave_the_largest_crop_as_large_as_the_view(self) -> None:
+        """Of 256 px, crops of at most a fifth of the area (at 4:3, 0.52 of the side, 132 px) are made 96 px from all pixels."""
+        ratios = (3 / 4, 4 / 3)
+        assert [geometry.halvings(side, 32, (0.2, 1.0), ratios) for side in (32, 63, 64, 127, 128)] == [0, 0, 1, 1, 2]
+        assert [geometry.halvings(256, size, (0.05, 0.2), ratios) for size in (96, 67, 66, 33)] == [0, 0, 1, 2]
+        assert geometry.halvings(256, 96, (0.05, 1.0), ratios) == 1
+
+    @pytest.mark.parametrize("size", [20, 48, 61])
+    def test_sums_of_rows_see_what_grid_sample_sees(self, photos: Tensor, size: int) -> None:
+        """Two ways to the same view: boxes anywhere, mirrored or not, down to the outermost half pixel."""
+        random = torch.rand(6, 16, generator=torch.Generator().manual_seed(0))
+        width, height = 0.2 + 0.8 * random[0], 0.2 + 0.8 * random[1]
+        left, top = random[2] * (1 - width), random[3] * (1 - height)
+        left[:4], width[:4] = 0, 1
+        flip_x, flip_y = random[4] < 0.5, random[5] < 0.5
+        maps = geometry.box_maps(torch.stack([left, top, width, height], 1), flip_x, flip_y)
+        down, across = linear_taps(top, height, flip_y, 48, size), linear_taps(left, width, flip_x, 48, size)
+        expected = geometry.sample(photos, maps, size, fill=False)
+        torch.testing.assert_close(separable.resample(photos, down, across), expected, atol=2e-5, rtol=0)
 
     @pytest.mark.parametrize(
         "scale,ratio", [((0.2, 1.0), (3 / 4, 4 / 3)), ((0.08, 1.0), (3 / 4, 4 / 3)), ((0.5, 1.0), (0.5, 2.0))]
@@ -165,92 +211,3 @@ class TestGeometry:
         half = torch.full((geometry.TRIES, 1), 0.5)
         box = geometry.crop_boxes(half, half, half[0], half[0], (0.9, 1.0), (2.0, 2.0))
         torch.testing.assert_close(box, torch.tensor([[0.0, 0.25, 1.0, 0.5]]))
-
-
-class TestViews:
-    def images(self, count: int = 40, side: int = 36) -> Tensor:
-        return torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-
-    def views(self, images: Tensor, index: Tensor, epoch: int = 2, **fields: object) -> tuple[Tensor, Tensor]:
-        config = AugmentConfig.model_validate({"degrees": 10, "solarize": 0.2, **fields})
-        return make_views(images, config, 32, MEAN, STD, 7, epoch, index)
-
-    def test_shapes_and_range(self) -> None:
-        for view in self.views(self.images(), torch.arange(40)):
-            assert view.shape == (40, 3, 32, 32) and view.dtype == torch.float32 and view.is_contiguous()
-            pixels = view * torch.tensor(STD).view(1, 3, 1, 1) + torch.tensor(MEAN).view(1, 3, 1, 1)
-            assert pixels.min() > -1e-5 and pixels.max() < 1 + 1e-5
-
-    def test_an_image_has_the_same_views_in_any_batch(self) -> None:
-        images, index = self.images(), torch.arange(40) + 1000
-        whole = self.views(images, index)
-        order = torch.randperm(40, generator=torch.Generator().manual_seed(1))[:11]
-        for all_of_them, some in zip(whole, self.views(images[order], index[order]), strict=True):
-            torch.testing.assert_close(some, all_of_them[order], atol=2e-5, rtol=0)
-
-    def test_in_pieces_as_in_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        whole = self.views(self.images(), torch.arange(40))
-        monkeypatch.setattr("ssl_core.augment.views.CACHED", 9 * 32 * 32)
-        for one, pieces in zip(whole, self.views(self.images(), torch.arange(40)), strict=True):
-            torch.testing.assert_close(one, pieces, atol=2e-5, rtol=0)
-
-    def test_the_same_again_and_different_otherwise(self) -> None:
-        images, index = self.images(), torch.arange(40)
-        first = self.views(images, index)
-        assert all(torch.equal(a, b) for a, b in zip(first, self.views(images, index), strict=True))
-        different = (first[1], self.views(images, index, epoch=3)[0], self.views(images, index + 40)[0])
-        for other in different:
-            assert ((first[0] - other).flatten(1).abs().mean(1) > 0.05).all()
-
-    def test_the_images_are_left_alone(self) -> None:
-        images = self.images()
-        self.views(images, torch.arange(40))
-        assert torch.equal(images, self.images())
-
-    def test_autocast_changes_nothing(self) -> None:
-        images, index = self.images(), torch.arange(40)
-        expected = self.views(images, index)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            assert all(torch.equal(a, b) for a, b in zip(expected, self.views(images, index), strict=True))
-
-    def test_the_second_view_has_its_own_distribution(self) -> None:
-        plain = {name: getattr(PLAIN, name) for name in ViewConfig.model_fields}
-        config = AugmentConfig.model_validate({**plain, "second_view": {"solarize": 1.0}})
-        images = self.images(side=32)
-        first, second = make_views(images, config, 32, (0,) * 3, (1,) * 3, 0, 0, torch.arange(40))
-        torch.testing.assert_close(first, images / 255, atol=1e-5, rtol=0)
-        torch.testing.assert_close(second, torch.where(images >= 128, 255 - images, images) / 255, atol=1e-5, rtol=0)
-
-    @pytest.mark.parametrize("field", ["flip", "vertical_flip", "jitter", "grayscale", "blur", "solarize"])
-    def test_probabilities_are_per_image(self, field: str) -> None:
-        """A share of 0.3 of the images is changed, whatever else is on or off."""
-        pixels = self.images(2000, 12).float()
-        random = uniforms(0, 0, torch.arange(2000), 0, Purpose.COUNT)
-        untouched = make_view(pixels, PLAIN, 12, random)
-        changed = (make_view(pixels, PLAIN.changed(**{field: 0.3}), 12, random) - untouched).flatten(1).abs().amax(1) > 1e-3
-        assert abs(changed.float().mean() - 0.3) < 5 * (0.3 * 0.7 / 2000) ** 0.5
-
-    def test_jitter_strengths_are_uniform(self) -> None:
-        """Brightness on a dark gray image can be read off: factors of 0.6 to 1.4, uniform."""
-        random = uniforms(0, 0, torch.arange(4000), 0, Purpose.COUNT)
-        only = PLAIN.changed(jitter=1, brightness=0.4, contrast=0, saturation=0, hue=0)
-        factors = make_view(torch.full((4000, 3, 8, 8), 51.0), only, 8, random)[:, 0, 0, 0] / 0.2
-        at = torch.linspace(0, 1, 21)
-        torch.testing.assert_close(factors.quantile(at), 0.6 + 0.8 * at, atol=0.025, rtol=0)
-
-    def test_affine_moves_leave_zeros_outside(self) -> None:
-        random = uniforms(0, 0, torch.arange(50), 0, Purpose.COUNT)
-        moved = make_view(torch.full((50, 3, 16, 16), 255.0), PLAIN.changed(translate=0.4), 16, random)
-        assert 0.2 < moved.mean() < 0.95 and ((moved == 0) | (moved > 1 - 1e-6)).all()
-        cropped = make_view(torch.full((50, 3, 16, 16), 255.0), PLAIN.changed(crop_scale=(0.1, 1.0)), 16, random)
-        assert (cropped > 1 - 1e-6).all(), "a crop alone must not darken at the edge"
-
-    def test_purposes_have_rows_of_their_own(self) -> None:
-        assert Purpose.RATIO - Purpose.AREA == Purpose.COUNT - Purpose.RATIO == geometry.TRIES
-        assert len(Purpose) == Purpose.COUNT - 2 * geometry.TRIES + 3
-
-
-def test_normalise_cuts_the_centre() -> None:
-    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 3, 37, 37), dtype=np.uint8))
-    expected = F.normalize(images[..., 2:34, 2:34] / 255, MEAN, STD)
-    torch.testing.assert_close(normalise(images, 32, MEAN, STD), expected, atol=1e-5, rtol=0)

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from ssl_core.data.defaults import default_size, resolve_data, stored_size
-from ssl_core.data.scan import Paths, held_out_by_hash, scan
+from ssl_core.data.paths import Paths
+from ssl_core.data.scan import held_out_by_hash, scan
 from ssl_core.data.sources import STL10_BYTES, DataError, SourceFacts, describe, index_folder
 from ssl_core.spec import Cifar10Data, DatasetData, DigitsData, FolderData, ImageNetData, Stl10Data
 
