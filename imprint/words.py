@@ -66,7 +66,7 @@ def stage(job: Job) -> str:
 
 def epoch(job: Job) -> str | None:
     """'epoch 3/20', counting the epoch in progress from 1."""
-    if job.progress.epoch is None:
+    if job.progress.epoch is None or stage(job) == "preparing":
         return None
     total = job.epochs
     done = job.progress.epoch if job.status == "succeeded" else job.progress.epoch + 1

@@ -20,6 +20,9 @@ Requested = Literal["cancel", "pause"]
 Why = Literal["cancel", "pause", "shutdown"]
 
 
+_AT_THE_START = {"epoch": 0, "step": 0, "fraction": 0.0}
+
+
 class Lifecycle:
     """The writes of supervisors and sweepers."""
 
@@ -58,7 +61,8 @@ class Lifecycle:
             now = self.database.now_ms(session)
             job.lease_ms = now + int(1000 * lease_seconds)
             if report.progress is not None:
-                before = {} if "step" in report.progress else job.progress or {}  # preparing again loses no step
+                # While it prepares, a job is at its first step, or at that of the attempt before.
+                before = {} if "step" in report.progress else {**_AT_THE_START, **(job.progress or {})}
                 job.progress = {**before, **report.progress}
             if report.phase is not None:
                 job.phase = report.phase

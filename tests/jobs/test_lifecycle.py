@@ -47,6 +47,22 @@ class TestClaim:
         assert repository.get(first.job_id).started_at == started
 
 
+class TestPreparing:
+    def test_counts_files_from_the_first_step_or_from_that_of_the_attempt_before(
+        self, repository: Repository, running: Running
+    ) -> None:
+        """Whoever polls `progress.step` finds a number, whatever the job is at."""
+        claim = running()
+        files = {"images_prepared": 3, "images_total": 9}
+        repository.record(claim.job_id, claim.attempt, Report(progress=files), 30)
+        assert repository.get(claim.job_id).progress == {"epoch": 0, "step": 0, "fraction": 0.0, **files}
+        trained = {"epoch": 1, "step": 40, "steps_total": 80, "fraction": 0.5}
+        repository.record(claim.job_id, claim.attempt, Report(progress=trained), 30)
+        assert repository.get(claim.job_id).progress == trained
+        repository.record(claim.job_id, claim.attempt, Report(progress=files), 30)
+        assert repository.get(claim.job_id).progress == {**trained, **files}
+
+
 class TestFencing:
     """A supervisor that was taken over writes nothing more, whatever it tries."""
 

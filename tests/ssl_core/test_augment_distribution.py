@@ -27,8 +27,10 @@ from ssl_core.spec import ViewConfig
 
 OURS, THEIRS = 6400, 1280  # views; torchvision's are drawn one by one
 SIDE, CROPPED = 32, 28  # px of a square, and of a crop from it: images are kept 8/7 as large as views
-LARGE = 64  # px, where torchvision's rounding of shifts to whole pixels does not matter
+FRAMED = 48  # px of a square in a black frame, for moves: torchvision blends the edge of an image with black, ours is sharp
+MEASURED = {"shift": ("tilt x", "tilt y")}  # only: torchvision shifts by whole pixels, and so blurs nothing
 LIMIT = 1.95  # of the distance of two distribution functions, times √(nm / (n + m)): 0.1 % of equal ones are further apart
+BILINEAR = T.InterpolationMode.BILINEAR
 PLAIN = {"crop_scale": (1, 1), "crop_ratio": (1, 1), "flip": 0, "jitter": 0, "grayscale": 0, "blur": 0}
 COLOURS = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
 RECIPE = {"crop_scale": (0.2, 1.0), "crop_ratio": (3 / 4, 4 / 3), "flip": 0.5, "jitter": 0.8, "grayscale": 0.2, **COLOURS}
@@ -80,12 +82,9 @@ CASES: dict[str, tuple[int, dict[str, Any], Callable[[Tensor], Tensor], list[dic
         T.RandomResizedCrop(CROPPED, (0.2, 1.0), antialias=True),
         [{"crop_scale": (0.08, 1.0)}, {"crop_scale": (0.4, 1.0)}],
     ),
-    "affine": (
-        LARGE,
-        {"degrees": 15, "translate": 0.1, "shear": 10},
-        T.RandomAffine(15, (0.1, 0.1), shear=10, interpolation=T.InterpolationMode.BILINEAR),
-        [{"degrees": 7.5}, {"translate": 0.05}, {"shear": 0}],
-    ),
+    "rotation": (FRAMED, {"degrees": 30}, T.RandomAffine(30, interpolation=BILINEAR), [{"degrees": 15}]),
+    "shear": (FRAMED, {"shear": 20}, T.RandomAffine(0, shear=20, interpolation=BILINEAR), [{"shear": 10}]),
+    "shift": (FRAMED, {"translate": 0.15}, T.RandomAffine(0, (0.15, 0.15), interpolation=BILINEAR), [{"translate": 0.07}]),
     "recipe": (
         CROPPED,
         {**RECIPE, "blur": 0.5},
@@ -102,17 +101,17 @@ CASES: dict[str, tuple[int, dict[str, Any], Callable[[Tensor], Tensor], list[dic
 
 
 @cache
-def squares(size: int) -> Tensor:
-    """The 16 squares, of all in the two photographs, with the largest difference between left and right, for views of `size`."""
-    side = LARGE if size == LARGE else SIDE
+def squares(framed: bool) -> Tensor:
+    """The 16 squares, of all in the two photographs, with the largest difference between left and right: (16, 3, s, s)."""
     pieces = []
     for photo in load_sample_images().images:
-        small = F.resize(torch.from_numpy(photo.copy()).permute(2, 0, 1), 4 * side, antialias=True)
+        small = F.resize(torch.from_numpy(photo.copy()).permute(2, 0, 1), 4 * SIDE, antialias=True)
         high, wide = small.shape[1:]
-        tops, lefts = range(0, high - side + 1, side // 2), range(0, wide - side + 1, side // 2)
-        pieces += [F.crop(small, top, left, side, side) for top in tops for left in lefts]
+        tops, lefts = range(0, high - SIDE + 1, SIDE // 2), range(0, wide - SIDE + 1, SIDE // 2)
+        pieces += [F.crop(small, top, left, SIDE, SIDE) for top in tops for left in lefts]
     every = torch.stack(pieces).float() / 255
-    return every[tilt(every, 3).abs().argsort(descending=True)[:16]]
+    chosen = every[tilt(every, 3).abs().argsort(descending=True)[:16]]
+    return F.pad(chosen, [(FRAMED - SIDE) // 2]) if framed else chosen
 
 
 def tilt(images: Tensor, axis: int) -> Tensor:
@@ -124,7 +123,7 @@ def tilt(images: Tensor, axis: int) -> Tensor:
 def measures(views: Tensor) -> dict[str, Tensor]:
     """Numbers of each view (N, 3, s, s), (N,) each, less those of the square that it was made from."""
     found = []
-    for images in (views, squares(views.shape[-1])):
+    for images in (views, squares(views.shape[-1] == FRAMED)):
         red, green, blue = images.mean((2, 3)).unbind(1)
         across, down = ((images.diff(dim=axis)).abs().mean((1, 2, 3)) for axis in (3, 2))
         found.append(
@@ -148,20 +147,22 @@ def measures(views: Tensor) -> dict[str, Tensor]:
 def theirs(name: str) -> dict[str, Tensor]:
     torch.manual_seed(0)
     size, _, transform, _ = CASES[name]
-    return measures(torch.stack([transform(square) for _ in range(THEIRS // 16) for square in squares(size)]))
+    return measures(torch.stack([transform(square) for _ in range(THEIRS // 16) for square in squares(size == FRAMED)]))
 
 
 def ours(name: str, **changes: Any) -> dict[str, Tensor]:
     size, fields = CASES[name][:2]
     config = ViewConfig.model_validate({**PLAIN, **fields, **changes})
-    random = uniforms(0, 0, torch.arange(OURS), 0, Purpose.COUNT)
-    return measures(make_view(squares(size).repeat(OURS // 16, 1, 1, 1), config, size, random))
+    random = uniforms(0, 1, torch.arange(OURS), 0, Purpose.COUNT)
+    return measures(make_view(squares(size == FRAMED).repeat(OURS // 16, 1, 1, 1), config, size, random))
 
 
 def apart(name: str, **changes: Any) -> dict[str, float]:
     """The largest distance of the two distribution functions, times √(nm / (n + m)), for each measure."""
     found = {}
     for (measure, mine), other in zip(ours(name, **changes).items(), theirs(name).values(), strict=True):
+        if measure not in MEASURED.get(name, (measure,)):
+            continue
         rounded = [values.mul(1e5).round().numpy() for values in (mine, other)]  # what is 0 but for rounding is 0
         distance = ks_2samp(*rounded, method="asymp").statistic
         found[measure] = round(float(distance) * (OURS * THEIRS / (OURS + THEIRS)) ** 0.5, 2)
