@@ -57,7 +57,8 @@ class StepClock:
     def shares(self) -> dict[str, float]:
         """`images_per_second` and `<stage>_share` (data_wait_share, …, other_share) since the last call; starts anew.
 
-        Shares are of the time that passed, in [0, 1]. On a CPU they add up to 1; on a GPU the host may wait for data while
+        Shares are of the time that passed, in [0, 1]. Views are drawn before a step begins, so a report that is made between
+        two steps already counts those of the next. On a CPU they add up to 1; on a GPU the host may wait for data while
         the GPU still computes, and the last step may count towards the next call.
         """
         self._collect()

@@ -83,4 +83,5 @@ def test_every_report_tells_where_the_step_went(tmp_path: Path) -> None:
         assert sum(shares) == pytest.approx(1, abs=1e-6)
         assert values["images_per_second"] > 0
         assert values["forward_backward_share"] > max(values["optimizer_share"], values["ema_share"]) > 0
-        assert values["augment_share"] > 0
+    # A report is made when the views of the next step are drawn already, so the last one has none of its own.
+    assert all(values["augment_share"] > 0 for values in reports[:-1])
