@@ -26,7 +26,7 @@ from ssl_core.augment.random import uniforms
 from ssl_core.spec import ViewConfig
 
 OURS, THEIRS = 4800, 2560  # views; torchvision's are drawn one by one,
-SLOW = ("hue", "jitter", "recipe")  # and of these half as many
+SLOW = ("hue", "jitter", "rotation", "shear", "shift", "recipe")  # and of these half as many
 SIDE, CROPPED = 32, 28  # px of a square, and of a crop from it: images are kept 8/7 as large as views
 FRAMED = 64  # px of a square in a black frame, for moves: torchvision blends the edge of an image with black, ours is sharp
 MEASURED = {"shift": ("tilt x", "tilt y")}  # only: torchvision shifts by whole pixels, and so blurs nothing

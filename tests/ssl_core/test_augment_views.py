@@ -95,6 +95,23 @@ class TestViews:
         torch.testing.assert_close(first, images / 255, atol=1e-5, rtol=0)
         torch.testing.assert_close(second, torch.where(images >= 128, 255 - images, images) / 255, atol=1e-5, rtol=0)
 
+    @pytest.mark.parametrize("field", ["flip", "vertical_flip", "jitter", "grayscale", "blur", "solarize"])
+    def test_probabilities_are_per_image(self, field: str) -> None:
+        """A share of 0.3 of the images is changed, to 5 standard errors, 0.05: neither 0.2 nor 0.4."""
+        images = pictures(2000, 12)
+        random = uniforms(0, 0, torch.arange(2000), 0, Purpose.COUNT)
+        untouched = make_view(images, PLAIN, 12, random)
+        changed = (make_view(images, PLAIN.changed(**{field: 0.3}), 12, random) - untouched).flatten(1).abs().amax(1) > 1e-3
+        assert abs(changed.float().mean() - 0.3) < 5 * (0.3 * 0.7 / 2000) ** 0.5
+
+    def test_jitter_strengths_are_uniform(self) -> None:
+        """Brightness on a dark gray image can be read off: factors of 0.6 to 1.4, uniform."""
+        random = uniforms(0, 0, torch.arange(4000), 0, Purpose.COUNT)
+        only = PLAIN.changed(jitter=1, brightness=0.4, contrast=0, saturation=0, hue=0)
+        factors = make_view(torch.full((4000, 3, 8, 8), 0.2), only, 8, random)[:, 0, 0, 0] / 0.2
+        at = torch.linspace(0, 1, 21)
+        torch.testing.assert_close(factors.quantile(at), 0.6 + 0.8 * at, atol=0.025, rtol=0)
+
     def test_affine_moves_leave_zeros_outside(self) -> None:
         random = uniforms(0, 0, torch.arange(50), 0, Purpose.COUNT)
         moved = make_view(torch.ones(50, 3, 16, 16), PLAIN.changed(translate=0.4), 16, random)
