@@ -144,17 +144,17 @@ def run_all(found: list[Case], names: Sequence[str], arguments: argparse.Namespa
     """Fill in the cases' speeds, until all is measured or the minutes are over."""
     firsts = found[:: len(arguments.methods)]  # one of each size
     forward = {(case.size, theirs): forward_seconds(case, theirs, arguments.arch) for case in firsts for theirs in (True, False)}
-    rounds = [case for case in found for _ in range(arguments.rounds)]
+    rounds = [(turn, case) for turn in range(1, arguments.rounds + 1) for case in found]
     countdown = Countdown(
-        [guess(case, name, forward[case.size, name == "reference"], arguments) for case in rounds for name in names]
+        [guess(case, name, forward[case.size, name == "reference"], arguments) for _, case in rounds for name in names]
     )
-    for number, case in enumerate(rounds):
+    for number, (turn, case) in enumerate(rounds):
         share = countdown.left() / (len(rounds) - number)
         if arguments.minutes is not None and number and countdown.elapsed() + share > arguments.minutes * 60:
             say(f"the {arguments.minutes:g} minutes are over")
             return
         for name in names:
-            countdown.next(f"{case.method}, {case.size} px, round {number % arguments.rounds + 1}, {name}")
+            countdown.next(f"{case.method}, {case.size} px, round {turn}, {name}")
             speed = None
             try:
                 speed = measure(case, name, arguments)
