@@ -31,10 +31,10 @@ RECENT = 0.05  # seconds after a batch in which its clients are expected back
 
 
 class QueueFull(Exception):
-    """More images are waiting than this process accepts; `retry_after` is in whole seconds."""
+    """More is waiting than this process accepts; `retry_after` is in whole seconds."""
 
-    def __init__(self, pending: int, retry_after: int) -> None:
-        super().__init__(f"{pending} images are waiting already")
+    def __init__(self, pending: int, pending_bytes: int, retry_after: int) -> None:
+        super().__init__(f"{pending} images of {pending_bytes / 2**20:.0f} MiB are waiting already")
         self.retry_after = retry_after
 
 
@@ -42,6 +42,7 @@ class QueueFull(Exception):
 class _Request:
     rows: Sequence[Any]
     run: Run
+    row_bytes: int
     future: asyncio.Future[Vectors]
     arrived: float = field(default_factory=time.perf_counter)
     taken: int = 0  # rows given to a batch so far
@@ -62,11 +63,24 @@ class Result:
 class Batcher:
     """Queues, one dispatcher task on the event loop and one inference thread."""
 
-    def __init__(self, telemetry: Telemetry, *, max_batch: int = 32, max_pending: int = 1024, max_wait: float = 0.004) -> None:
+    def __init__(
+        self,
+        telemetry: Telemetry,
+        *,
+        max_batch: int = 32,
+        max_batch_bytes: int = 32 * 2**20,
+        max_pending: int = 1024,
+        max_pending_bytes: int = 512 * 2**20,
+        max_wait: float = 0.004,
+    ) -> None:
+        """max_batch_bytes: of prepared images, so that large ones come in smaller batches. max_pending_bytes: of pictures."""
         self.max_batch = max_batch
+        self.max_batch_bytes = max_batch_bytes
         self.max_pending = max_pending
+        self.max_pending_bytes = max_pending_bytes
         self.max_wait = max_wait
         self.pending = 0  # images admitted and not yet answered
+        self.pending_bytes = 0
         self._telemetry = telemetry
         self._queues: OrderedDict[str, deque[_Request]] = OrderedDict()
         self._arrival = asyncio.Event()
@@ -77,32 +91,34 @@ class Batcher:
         self._seconds_per_image = 0.02  # running mean, for Retry-After
 
     @contextmanager
-    def admit(self, images: int) -> Iterator[None]:
-        """Count the images from before they are decoded until they are answered; refuse what is too much.
+    def admit(self, images: int, size: int = 0) -> Iterator[None]:
+        """Count the images, and their `size` in bytes, from before they are decoded until they are answered; refuse too much.
 
         A request is always admitted when nothing else is pending. Raises QueueFull.
         """
-        if self.pending and self.pending + images > self.max_pending:
-            raise QueueFull(self.pending, min(60, max(1, math.ceil(self.pending * self._seconds_per_image))))
-        self._count(images)
+        full = self.pending + images > self.max_pending or self.pending_bytes + size > self.max_pending_bytes
+        if self.pending and full:
+            retry_after = min(60, max(1, math.ceil(self.pending * self._seconds_per_image)))
+            raise QueueFull(self.pending, self.pending_bytes, retry_after)
+        self._count(images, size)
         try:
             yield
         finally:
-            self._count(-images)
+            self._count(-images, -size)
 
-    async def submit(self, key: str, rows: Sequence[Any], run: Run) -> Result:
-        """Embed the rows of one request with the encoder called `key`. Cancelling drops what has not started.
+    async def submit(self, key: str, rows: Sequence[Any], run: Run, row_bytes: int = 0) -> Result:
+        """Embed the rows of one request with the encoder called `key`, `row_bytes` each. Cancelling drops what has not started.
 
         Raises whatever `run` raises.
         """
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._dispatch(), name="batcher")
-        request = _Request(rows, run, asyncio.get_running_loop().create_future())
+        request = _Request(rows, run, row_bytes, asyncio.get_running_loop().create_future())
         self._queues.setdefault(key, deque()).append(request)
         self._arrival.set()
         vectors = await request.future
         waited = request.started - request.arrived
-        self._telemetry.add("imprint_embed_queue_seconds_total", waited)
+        self._telemetry.observe("imprint_embed_queue_seconds", waited)
         return Result(vectors, waited, request.infer)
 
     async def close(self) -> None:
@@ -114,9 +130,11 @@ class Batcher:
             await asyncio.gather(self._task, return_exceptions=True)
         self._thread.shutdown(wait=True)
 
-    def _count(self, images: int) -> None:
+    def _count(self, images: int, size: int) -> None:
         self.pending += images
+        self.pending_bytes += size
         self._telemetry.set("imprint_embed_pending_images", self.pending)
+        self._telemetry.set("imprint_embed_pending_bytes", self.pending_bytes)
 
     async def _dispatch(self) -> None:
         loop = asyncio.get_running_loop()
@@ -161,10 +179,10 @@ class Batcher:
         return sum(len(request.rows) - request.taken for request in self._queues.get(key, ()))
 
     def _take(self, key: str) -> list[tuple[_Request, int, int]]:
-        """Up to max_batch rows of one encoder as (request, start, stop); that encoder then goes to the end of the line."""
+        """As many rows of one encoder as a batch may have, as (request, start, stop); it then goes to the end of the line."""
         queue = self._queues[key]
         batch: list[tuple[_Request, int, int]] = []
-        room = self.max_batch
+        room = self._room(queue)
         while queue and room:
             request = queue[0]
             if request.future.done():  # its client has gone, or an earlier part failed
@@ -181,6 +199,10 @@ class Batcher:
         else:
             del self._queues[key]
         return batch
+
+    def _room(self, queue: deque[_Request]) -> int:
+        """Rows of one encoder are of one size."""
+        return max(1, min(self.max_batch, self.max_batch_bytes // max(1, queue[0].row_bytes)))
 
     def _deliver(self, batch: list[tuple[_Request, int, int]], vectors: Vectors) -> None:
         offset = 0
@@ -200,5 +222,5 @@ class Batcher:
         self._seconds_per_image += 0.2 * (seconds / images - self._seconds_per_image)
         for request, _, _ in batch:
             request.infer += seconds
-        self._telemetry.add("imprint_embed_batches_total")
-        self._telemetry.add("imprint_embed_infer_seconds_total", seconds)
+        self._telemetry.observe("imprint_embed_batch_images", images)
+        self._telemetry.observe("imprint_embed_infer_seconds", seconds)

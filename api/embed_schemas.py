@@ -16,7 +16,13 @@ class EmbedOptions(Config):
 
     encoder: str = Field("latest", max_length=200, description="Encoder id, job id, or alias; `latest` is the newest encoder.")
     encoding_format: Literal["float", "base64"] = Field("float", description="base64: of the little-endian float32 values.")
-    normalize: bool = Field(False, description="Scale every embedding to length 1.")
+    normalize: bool = Field(False, description="Scale every embedding to length 1 (after `dimensions`).")
+    dimensions: int | None = Field(
+        None, ge=1, description="So many numbers instead of `dim`: the first principal components of the training images."
+    )
+    layer: Literal["pooled", "patch"] = Field(
+        "pooled", description="patch: local features, row by row: a vision transformer's patches, a convolutional feature map."
+    )
     on_error: Literal["fail", "null"] = Field(
         "fail", description="A picture that cannot be read fails the request, or gets null and its own error."
     )
@@ -34,7 +40,7 @@ class EmbedItem(Answer):
     """One image's embedding, in the place the image had."""
 
     index: int
-    embedding: list[float] | str | None
+    embedding: list[float] | list[list[float]] | str | None
     error: JobError | None = None
 
 
@@ -45,5 +51,9 @@ class EmbedBody(Answer):
 
     object: Literal["list"] = "list"
     encoder: str
-    dim: int
+    dim: int = Field(description="Numbers in an embedding, or in one local feature.")
+    grid: tuple[int, int] | None = Field(None, description="Rows and columns of local features, with `layer=patch`.")
+    explained_variance: float | None = Field(
+        None, description="Share of the training images' variance that `dimensions` keeps, if it was given."
+    )
     data: list[EmbedItem]

@@ -1,53 +1,59 @@
 """The encoders in memory: loaded on first use in a thread, kept while there is room, the least recently used dropped first.
 
-torch is imported here only, inside the loading thread; the process answers before that is done.
+Backends are imported here only, inside the loading thread; the process answers before that is done.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from api.batcher import Vectors
 from api.telemetry import Telemetry
+from ssl_core.data.machine import return_freed_memory
 
 if TYPE_CHECKING:
     from ssl_core.embedder import Embedder
 
 log = logging.getLogger("api")
+WEIGHT_COPIES = 2  # of the weights' bytes, roughly what a loaded encoder takes: the file's, and those packed for the processor
 
 
-@dataclass(frozen=True)
+@dataclass
 class Loaded:
     """An encoder in memory. Eviction only forgets it: who holds it can finish with it."""
 
     id: str
     embedder: Embedder
     size_bytes: int
+    used: float = field(default_factory=time.monotonic)
 
     @property
     def dim(self) -> int:
         return int(self.embedder.dim)
 
     def run(self, rows: Sequence[Any]) -> Vectors:
-        """Preprocessed images (3, S, S) -> (N, dim) float32. Called in the inference thread."""
-        import torch
+        """Prepared images uint8 (S, S, 3) -> (N, dim) float32. Called in the inference thread."""
+        return self.embedder.embed(self.embedder.stacked(rows))
 
-        return self.embedder.embed(torch.stack(list(rows)))
+    def run_grids(self, rows: Sequence[Any]) -> Vectors:
+        """Prepared images -> local features (N, rows, columns, width) float32. Called in the inference thread."""
+        return self.embedder.grids(self.embedder.stacked(rows))
 
 
 class Embedders:
-    """A cache of Loaded by encoder id, bounded by number and by bytes of weights."""
+    """A cache of Loaded by encoder id, bounded by bytes and by idle time."""
 
-    def __init__(self, telemetry: Telemetry, *, max_count: int = 8, max_bytes: int = 4 * 2**30) -> None:
-        self.max_count = max_count
+    def __init__(self, telemetry: Telemetry, *, max_bytes: int = 4 * 2**30, idle_seconds: float = 3600) -> None:
         self.max_bytes = max_bytes
+        self.idle_seconds = idle_seconds
         self._telemetry = telemetry
         self._loaded: OrderedDict[str, Loaded] = OrderedDict()
         self._loading: dict[str, asyncio.Future[Loaded]] = {}
@@ -57,43 +63,69 @@ class Embedders:
         """The encoder of this id; requests that come while it loads share the loading. Raises what Embedder.load raises."""
         if encoder_id in self._loaded:
             self._loaded.move_to_end(encoder_id)
-            return self._loaded[encoder_id]
+            found = self._loaded[encoder_id]
+            found.used = time.monotonic()
+            return found
         if encoder_id not in self._loading:
             loop = asyncio.get_running_loop()
-            self._loading[encoder_id] = loop.run_in_executor(self._thread, _load, encoder_id, folder)
+            self._loading[encoder_id] = loop.run_in_executor(self._thread, self._load, encoder_id, folder)
             self._loading[encoder_id].add_done_callback(lambda future: self._keep(encoder_id, future))
         # Shielded: the load goes on for the others, and for the cache, when this client leaves.
         return await asyncio.shield(self._loading[encoder_id])
 
-    async def import_torch(self) -> None:
-        """Have torch and the embedder imported, so that the first request only loads weights."""
+    def __contains__(self, encoder_id: str) -> bool:
+        return encoder_id in self._loaded or encoder_id in self._loading
+
+    async def warm(self) -> None:
+        """Have the embedder and OpenVINO imported, so that the first request only loads weights."""
         await asyncio.get_running_loop().run_in_executor(self._thread, _import)
+
+    def drop_idle(self) -> None:
+        """Forget what nobody has used for `idle_seconds`."""
+        before = time.monotonic() - self.idle_seconds
+        for encoder_id in [each.id for each in self._loaded.values() if each.used < before]:
+            self._drop(encoder_id, "idle")
+        self._tell()
 
     def close(self) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
         self._loaded.clear()
+
+    def _load(self, encoder_id: str, folder: Path) -> Loaded:
+        from ssl_core.embedder import Embedder
+
+        started = time.perf_counter()
+        embedder = Embedder.load(folder)
+        seconds = time.perf_counter() - started
+        self._telemetry.observe("imprint_encoder_load_seconds", seconds)
+        backend = embedder.backend
+        log.info("loaded encoder %s: %s, %s, in %.2f s", encoder_id, backend.name, backend.precision, seconds)
+        return Loaded(encoder_id, embedder, WEIGHT_COPIES * embedder.facts.size_bytes)
 
     def _keep(self, encoder_id: str, future: asyncio.Future[Loaded]) -> None:
         self._loading.pop(encoder_id, None)
         if future.cancelled() or future.exception() is not None:
             return
         self._loaded[encoder_id] = future.result()
-        while len(self._loaded) > 1 and (
-            len(self._loaded) > self.max_count or sum(each.size_bytes for each in self._loaded.values()) > self.max_bytes
-        ):
-            dropped, _ = self._loaded.popitem(last=False)
-            log.info("dropped encoder %s from memory", dropped)
+        while len(self._loaded) > 1 and self._bytes() > self.max_bytes:
+            self._drop(next(iter(self._loaded)), "room")
+        self._tell()
+
+    def _drop(self, encoder_id: str, reason: str) -> None:
+        del self._loaded[encoder_id]
+        log.info("dropped encoder %s from memory (%s)", encoder_id, reason)
+        self._telemetry.add("imprint_encoders_dropped", reason=reason)
+        self._thread.submit(return_freed_memory)  # after those who still use it, as a rule
+
+    def _bytes(self) -> int:
+        return sum(each.size_bytes for each in self._loaded.values())
+
+    def _tell(self) -> None:
         self._telemetry.set("imprint_encoders_loaded", len(self._loaded))
+        self._telemetry.set("imprint_encoders_bytes", self._bytes())
 
 
 def _import() -> None:
-    import ssl_core.embedder  # noqa: F401
+    from ssl_core.embedder import warm_up
 
-
-def _load(encoder_id: str, folder: Path) -> Loaded:
-    from ssl_core.embedder import Embedder
-
-    embedder = Embedder.load(folder)
-    size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
-    log.info("loaded encoder %s", encoder_id)
-    return Loaded(encoder_id, embedder, size)
+    warm_up()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import zipfile
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from starlette.responses import StreamingResponse
 
 from api.body import json_object, validated
 from api.deps import EncoderId, Limit, Repo, ServicesDep, cursor
+from api.embedding import load
 from api.errors import Problem, invalid
 from api.jobs import ends
 from api.schemas import NAME_PATTERN, AliasBody, AliasPut, EncoderBody, EncoderDetail, ListOf
@@ -71,19 +73,21 @@ def list_aliases(repository: Repo) -> ListOf[AliasBody]:
 
 
 @router.put("/aliases/{name}", response_model=AliasBody, tags=["aliases"], summary="Name an encoder")
-def put_alias(
+async def put_alias(
     name: Annotated[str, PathParameter(pattern=NAME_PATTERN, description="Letters, digits, dot, dash, underscore.")],
-    repository: Repo,
+    services: ServicesDep,
     body: Annotated[dict[str, Any], Depends(json_object)],
 ) -> AliasBody:
-    """From now on the name stands for this encoder; requests in flight finish with the one they began with."""
+    """From now on the name stands for this encoder, which is loaded before; requests in flight finish with the one they began
+    with. An encoder that cannot be loaded is refused (409), and the name stays as it was."""
     if name == "latest" or name.startswith(_RESERVED):
         raise Problem("validation", f"{name!r} is reserved; choose a name of your own.", parameter="name")
     given = validated(AliasPut, body).encoder
     if not given.isprintable() or not given.strip():
         raise invalid([("/encoder", "must be an encoder id, a job id or an alias")])
-    target = repository.resolve_encoder(given)
-    return AliasBody.model_validate(repository.set_alias(name, target.id), from_attributes=True)
+    loaded = await load(services, given)
+    record = await asyncio.to_thread(services.repository.set_alias, name, loaded.id)
+    return AliasBody.model_validate(record, from_attributes=True)
 
 
 def encoder_body(record: EncoderRecord) -> EncoderBody:

@@ -39,6 +39,7 @@ KINDS: dict[str, tuple[int, str]] = {  # name: (status, title)
     "unavailable": (503, "Not available right now"),
     "timeout": (504, "It took too long"),
 }
+_OPENAI_CODES = {"not-found": "model_not_found", "unauthorized": "invalid_api_key", "busy": "rate_limit_exceeded"}
 _BY_STATUS = {status: name for name, (status, _) in KINDS.items()}
 
 Errors = Sequence[tuple[str, str]]  # (JSON pointer into the body, sentence)
@@ -99,12 +100,26 @@ def problem_body(request_id: str, problem: Problem) -> dict[str, Any]:
     }
 
 
-def respond(request_id: str, problem: Problem) -> Response:
-    """The answer itself, with the request's id in header and body."""
+def openai_body(problem: Problem) -> dict[str, Any]:
+    """The JSON that OpenAI's clients read."""
+    kind = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}.get(problem.status)
+    pointers = [pointer.strip("/").split("/")[0] for pointer, _ in problem.errors if pointer]
+    error = {
+        "message": encodable(problem.detail),
+        "type": kind or ("invalid_request_error" if problem.status < 500 else "server_error"),
+        "param": encodable(pointers[0]) if pointers else problem.parameter,
+        "code": _OPENAI_CODES.get(problem.kind, problem.kind.replace("-", "_")),
+    }
+    return {"error": error}
+
+
+def respond(request_id: str, problem: Problem, path: str) -> Response:
+    """The answer itself, with the request's id in header and body; below /v1/ in the form of OpenAI's errors."""
+    openai = path.startswith("/v1/")
     return Response(
-        orjson.dumps(problem_body(request_id, problem)),
+        orjson.dumps(openai_body(problem) if openai else problem_body(request_id, problem)),
         problem.status,
-        media_type="application/problem+json",
+        media_type="application/json" if openai else "application/problem+json",
         headers={"X-Request-Id": request_id, **problem.headers},
     )
 
@@ -155,32 +170,36 @@ def _from_jobs(error: JobsError) -> Problem:
     return Problem(_JOBS_KINDS.get(type(error), "conflict"), str(error))
 
 
+def _answer(request: Request, problem: Problem) -> Response:
+    return respond(request_id(request), problem, request.url.path)
+
+
 def install(app: FastAPI) -> None:
     """Give the application its one error handler for each kind of exception."""
 
     async def on_problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)
-        return respond(request_id(request), error)
+        return _answer(request, error)
 
     async def on_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return respond(request_id(request), _from_validation(error))
+        return _answer(request, _from_validation(error))
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return respond(request_id(request), _from_http(error))
+        return _answer(request, _from_http(error))
 
     async def on_jobs(request: Request, error: Exception) -> Response:
         assert isinstance(error, JobsError)
-        return respond(request_id(request), _from_jobs(error))
+        return _answer(request, _from_jobs(error))
 
     async def on_gone(request: Request, error: Exception) -> Response:
-        return respond(request_id(request), Problem("bad-request", "The connection ended before the body did."))
+        return _answer(request, Problem("bad-request", "The connection ended before the body did."))
 
     async def on_anything(request: Request, error: Exception) -> Response:
         log.error("request %s to %s failed", request_id(request), request.url.path, exc_info=error)
         detail = "The fault is ours, not the request's. The log of the service has it under this request's id."
-        return respond(request_id(request), Problem("internal", detail))
+        return _answer(request, Problem("internal", detail))
 
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(RequestValidationError, on_validation)

@@ -93,6 +93,7 @@ EMBEDDED: dict[str, Any] = {
     "dim": 4,
     "data": [{"index": 0, "embedding": [0.12, -0.4, 0.88, 0.05]}],
 }
+OPENAI: dict[str, Any] = {"model": "latest", "input": [f"data:image/png;base64,{_PIXEL}"]}
 READY: dict[str, Any] = {"status": "ok", "components": {"database": "ok", "broker": "ok", "disk": "ok"}}
 PROBLEM: dict[str, Any] = {
     "type": "/docs#validation",

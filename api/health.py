@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 
 from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import PlainTextResponse
 
 from api.deps import Services, ServicesDep
@@ -46,7 +47,7 @@ def metrics(services: ServicesDep) -> PlainTextResponse:
     """Requests, embeddings and jobs, in Prometheus' text format."""
     for status, count in services.repository.count_by_status().items():
         services.telemetry.set("imprint_jobs", count, status=str(status))
-    return PlainTextResponse(services.telemetry.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    return PlainTextResponse(services.telemetry.render(), media_type=CONTENT_TYPE_LATEST)
 
 
 async def _answers(name: str, check: Callable[[], object]) -> bool:

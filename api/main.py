@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator
@@ -15,24 +14,23 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.responses import HTMLResponse, JSONResponse
 
-from api import datasets, embed, encoders, errors, health, job_parts, jobs, openapi, pages, preview
+from api import datasets, embed, encoders, errors, health, job_parts, jobs, openai, openapi, pages, preview
 from api.batcher import Batcher
 from api.deps import Services
 from api.embedders import Embedders
 from api.middleware import Gate, Keys
 from api.telemetry import Telemetry
+from api.warming import keep_warm
 from jobs.database import connect, migrate
-from jobs.errors import JobsError
 from jobs.repository import Repository
 from jobs.settings import Settings, get_settings
 
 log = logging.getLogger("api")
 ABOUT = "Point it at your unlabelled pictures, get an encoder, get its embeddings over HTTP."
-WARM_AFTER = 1.0  # seconds: importing torch takes the interpreter's attention, so the first probes are answered before
 
 
 def create_app(settings: Settings | None = None, *, warm: bool = True) -> FastAPI:
-    """The whole API. `warm`: import torch and load the newest encoder in the background, soon after the start."""
+    """The whole API. `warm`: load the newest encoder in the background, soon after the start and when one is published."""
     chosen = settings or get_settings()
     telemetry = Telemetry()
 
@@ -40,7 +38,7 @@ def create_app(settings: Settings | None = None, *, warm: bool = True) -> FastAP
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         services = await _start(chosen, telemetry)
         app.state.services = services
-        warming = asyncio.create_task(_warm(services), name="warm") if warm else None
+        warming = asyncio.create_task(keep_warm(services), name="warm") if warm else None
         try:
             yield
         finally:
@@ -57,7 +55,7 @@ def create_app(settings: Settings | None = None, *, warm: bool = True) -> FastAP
     )
     errors.install(app)
     app.add_middleware(Gate, keys=Keys(chosen.api_keys), telemetry=telemetry)
-    for room in (jobs, job_parts, preview, encoders, datasets, embed, health):
+    for room in (jobs, job_parts, preview, encoders, datasets, embed, openai, health):
         app.include_router(room.router)
 
     @app.get("/", include_in_schema=False)
@@ -86,22 +84,11 @@ async def _start(settings: Settings, telemetry: Telemetry) -> Services:
     return Services(
         settings=settings,
         repository=Repository(connect(settings.database_url)),
-        embedders=Embedders(telemetry),
-        batcher=Batcher(telemetry),
+        embedders=Embedders(telemetry, max_bytes=settings.embed_memory, idle_seconds=settings.embed_idle_seconds),
+        batcher=Batcher(telemetry, max_pending=settings.embed_max_pending),
         decoders=ThreadPoolExecutor(max(2, min(8, os.cpu_count() or 2)), thread_name_prefix="decode"),
         telemetry=telemetry,
     )
-
-
-async def _warm(services: Services) -> None:
-    """Make the first POST /embed quick. Whatever fails here will be told to the request that needs it."""
-    await asyncio.sleep(WARM_AFTER)
-    try:
-        await services.embedders.import_torch()
-        with contextlib.suppress(errors.Problem, JobsError):
-            await embed.load(services, "latest")
-    except Exception:
-        log.warning("warming up failed", exc_info=True)
 
 
 def _version() -> str:

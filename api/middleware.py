@@ -1,4 +1,4 @@
-"""What happens to every request before a route sees it: an id, the API key, the size of the body.
+"""What happens to every request before a route sees it: an id, the API key, the size of the body; and how long it took.
 
 Plain ASGI, so that bodies and answers stream through untouched.
 """
@@ -21,8 +21,9 @@ from api.errors import Problem, respond
 from api.telemetry import Telemetry
 
 MIB = 2**20
-JSON_LIMIT = 1 * MIB  # bytes of any body but that of /embed
+JSON_LIMIT = 1 * MIB  # bytes of any body without pictures
 EMBED_LIMIT = 64 * MIB
+EMBED_PATHS = frozenset({"/embed", "/v1/embeddings"})
 DRAIN_BYTES, DRAIN_SECONDS = 32 * MIB, 2.0  # what is read and dropped after a refusal
 OPEN_PATHS = frozenset({"/livez", "/readyz"})  # answered without a key
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -62,20 +63,23 @@ class Gate:
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(8)}"
         scope.setdefault("state", {})["request_id"] = request_id
-        limit = EMBED_LIMIT if scope["path"] == "/embed" else JSON_LIMIT
+        limit = EMBED_LIMIT if scope["path"] in EMBED_PATHS else JSON_LIMIT
         started = time.perf_counter()
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
-                self.telemetry.request(scope["method"], _route(scope), message["status"], time.perf_counter() - started)
+                seconds = time.perf_counter() - started
+                answer = MutableHeaders(scope=message)
+                answer["X-Request-Id"] = request_id
+                answer["Server-Timing"] = ", ".join([*answer.getlist("Server-Timing"), f"total;dur={seconds * 1000:.2f}"])
+                self.telemetry.request(scope["method"], _route(scope), message["status"], seconds)
             await send(message)
 
         refusal = self._refusal(scope, headers, limit)
         if refusal is not None:
             if refusal.kind == "too-large":
                 await _drain(receive)
-            await respond(request_id, refusal)(scope, receive, send_with_id)
+            await respond(request_id, refusal, scope["path"])(scope, receive, send_with_id)
             return
         await self.app(scope, _counted(receive, limit), send_with_id)
 

@@ -14,6 +14,7 @@ from pydantic.json_schema import models_json_schema
 
 from api import examples
 from api.embed_schemas import EmbedOptions, EmbedRequest
+from api.openai import OpenAIRequest
 from api.pictures import MAX_IMAGES
 from api.planning import SECTIONS
 from api.schemas import AliasPut, DatasetCreate, JobCreate, ProblemBody
@@ -23,6 +24,7 @@ _REF = "#/components/schemas/"
 _BODIES: dict[tuple[str, str], tuple[type[BaseModel], dict[str, Any]]] = {
     ("post", "/jobs"): (JobCreate, examples.JOB_CREATE),
     ("post", "/preview"): (JobCreate, examples.PREVIEW),
+    ("post", "/v1/embeddings"): (OpenAIRequest, {"picture": examples.OPENAI}),
     ("post", "/datasets"): (DatasetCreate, {"folder": examples.DATASET_CREATE}),
     ("put", "/aliases/{name}"): (AliasPut, {"encoder": examples.ALIAS_PUT}),
 }
@@ -51,7 +53,7 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 def _models() -> dict[str, Any]:
     """Schemas of the bodies and of TrainSpec; the sections of JobCreate and the spec of a job are TrainSpec's own."""
-    models = (JobCreate, DatasetCreate, AliasPut, EmbedOptions, EmbedRequest, ProblemBody, TrainSpec)
+    models = (JobCreate, OpenAIRequest, DatasetCreate, AliasPut, EmbedOptions, EmbedRequest, ProblemBody, TrainSpec)
     _, found = models_json_schema([(model, "validation") for model in models], ref_template=_REF + "{model}")
     schemas: dict[str, Any] = found["$defs"]
     sections, body = schemas["TrainSpec"]["properties"], schemas["JobCreate"]["properties"]

@@ -45,6 +45,7 @@ class Asked:
 
     options: EmbedOptions
     pictures: list[Picture]
+    pointer: str = "/images"  # where the body has them
 
 
 async def read(request: Request) -> Asked:
@@ -67,7 +68,7 @@ async def read(request: Request) -> Asked:
 
 def _from_json(body: bytes, query: dict[str, str]) -> Asked:
     asked = validated(EmbedRequest, {**query, **parse_object(body)})
-    _counted(len(asked.images), "/images")
+    counted(len(asked.images), "/images")
     options = EmbedOptions(**asked.model_dump(exclude={"images"}))
     return Asked(options, [from_text(text) for text in asked.images])
 
@@ -95,7 +96,7 @@ async def _from_form(request: Request, query: dict[str, str]) -> Asked:
                 options[name] = value
     finally:
         await form.close()
-    _counted(len(pictures), "/images")
+    counted(len(pictures), "/images")
     return Asked(validated(EmbedOptions, options), pictures)
 
 
@@ -129,9 +130,10 @@ def _too_big(size: int) -> Unreadable:
     return Unreadable(f"is {size / MIB:.1f} MiB; a picture may have {MAX_IMAGE_BYTES // MIB} MiB")
 
 
-def _counted(images: int, pointer: str) -> None:
+def counted(images: int, pointer: str) -> None:
+    """Whether a request has a number of pictures that is taken. Raises Problem 413 or 422."""
     if images == 0:
-        raise invalid([(pointer, f"no picture was sent; send 1 to {MAX_IMAGES} in 'images'")])
+        raise invalid([(pointer, f"no picture was sent; send 1 to {MAX_IMAGES} in '{pointer[1:]}'")])
     if images > MAX_IMAGES:
         detail = f"{images} images were sent; at most {MAX_IMAGES} in one request."
         raise Problem("too-large", detail, [(pointer, detail)])

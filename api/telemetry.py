@@ -1,65 +1,66 @@
-"""Counters of this process in Prometheus' text format. A handful of names, no dependency."""
+"""What this process counts, for Prometheus: every name in one table, kept by prometheus_client in a registry of the app's own."""
 
 from __future__ import annotations
 
-import threading
-from collections import defaultdict
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-Labels = tuple[tuple[str, str], ...]
-
-HELP = {  # name: (type, what it counts)
-    "imprint_http_requests_total": ("counter", "HTTP answers by method, route and status."),
-    "imprint_http_seconds_total": ("counter", "Seconds until the head of the answer, by method and route."),
-    "imprint_embed_images_total": ("counter", "Images embedded."),
-    "imprint_embed_bad_images_total": ("counter", "Images that could not be read."),
-    "imprint_embed_batches_total": ("counter", "Batches given to an encoder."),
-    "imprint_embed_queue_seconds_total": ("counter", "Seconds requests waited for their batch."),
-    "imprint_embed_infer_seconds_total": ("counter", "Seconds spent in encoders."),
-    "imprint_embed_pending_images": ("gauge", "Images accepted and not yet answered."),
-    "imprint_encoders_loaded": ("gauge", "Encoders in memory."),
-    "imprint_jobs": ("gauge", "Jobs by status."),
+_COUNTERS = {  # name without "_total": (what it counts, labels)
+    "imprint_http_requests": ("HTTP answers by method, route and status.", ("method", "route", "status")),
+    "imprint_http_seconds": ("Seconds until the head of the answer, by method and route.", ("method", "route")),
+    "imprint_embed_requests": ("Requests for embeddings by how they ended: ok, or the kind of problem.", ("outcome",)),
+    "imprint_embed_images": ("Images embedded.", ()),
+    "imprint_embed_bad_images": ("Images that could not be read.", ()),
+    "imprint_encoders_dropped": ("Encoders dropped from memory, by reason: room, idle.", ("reason",)),
 }
+_GAUGES = {
+    "imprint_embed_pending_images": ("Images accepted and not yet answered.", ()),
+    "imprint_embed_pending_bytes": ("Bytes of pictures accepted and not yet answered.", ()),
+    "imprint_encoders_loaded": ("Encoders in memory.", ()),
+    "imprint_encoders_bytes": ("Bytes that the encoders in memory are counted with.", ()),
+    "imprint_jobs": ("Jobs by status.", ("status",)),
+}
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_HISTOGRAMS = {
+    "imprint_embed_batch_images": ("Images in a batch given to an encoder.", (1, 2, 4, 8, 16, 32, 64)),
+    "imprint_embed_decode_seconds": ("Seconds to decode and prepare the pictures of a request.", _SECONDS),
+    "imprint_embed_queue_seconds": ("Seconds a request waited for its first batch.", _SECONDS),
+    "imprint_embed_infer_seconds": ("Seconds of a batch in an encoder.", _SECONDS),
+    "imprint_encoder_load_seconds": ("Seconds to load an encoder.", _SECONDS),
+}
+_METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}
 
 
 class Telemetry:
-    """Numbers that only grow, and numbers that are; safe to use from any thread."""
+    """Numbers that only grow, numbers that are, and distributions; safe to use from any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._values: dict[str, dict[Labels, float]] = defaultdict(dict)
+        self._registry = kept = CollectorRegistry()
+        self._counters = {name: Counter(name, about, labels, registry=kept) for name, (about, labels) in _COUNTERS.items()}
+        self._gauges = {name: Gauge(name, about, labels, registry=kept) for name, (about, labels) in _GAUGES.items()}
+        self._histograms = {
+            name: Histogram(name, about, registry=kept, buckets=buckets) for name, (about, buckets) in _HISTOGRAMS.items()
+        }
 
     def add(self, name: str, value: float = 1.0, **labels: str) -> None:
         """Raise a counter."""
-        key = tuple(sorted(labels.items()))
-        with self._lock:
-            series = self._values[name]
-            series[key] = series.get(key, 0.0) + value
+        counter = self._counters[name]
+        (counter.labels(**labels) if labels else counter).inc(value)
 
     def set(self, name: str, value: float, **labels: str) -> None:
         """Put a gauge."""
-        with self._lock:
-            self._values[name][tuple(sorted(labels.items()))] = value
+        gauge = self._gauges[name]
+        (gauge.labels(**labels) if labels else gauge).set(value)
+
+    def observe(self, name: str, value: float) -> None:
+        """Add a value to a distribution."""
+        self._histograms[name].observe(value)
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answer. Unknown methods share one name, so that strangers cannot grow the table."""
-        known = method if method in {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"} else "OTHER"
-        self.add("imprint_http_requests_total", method=known, route=route, status=str(status))
-        self.add("imprint_http_seconds_total", seconds, method=known, route=route)
+        known = method if method in _METHODS else "OTHER"
+        self.add("imprint_http_requests", method=known, route=route, status=str(status))
+        self.add("imprint_http_seconds", seconds, method=known, route=route)
 
     def render(self) -> str:
         """The page that Prometheus reads."""
-        with self._lock:
-            series = {name: dict(values) for name, values in self._values.items()}
-        lines: list[str] = []
-        for name in sorted(series):
-            kind, about = HELP.get(name, ("untyped", name))
-            lines += [f"# HELP {name} {about}", f"# TYPE {name} {kind}"]
-            lines += [f"{name}{_labels(labels)} {value:.9g}" for labels, value in sorted(series[name].items())]
-        return "\n".join(lines) + "\n"
-
-
-def _labels(labels: Labels) -> str:
-    def quoted(text: str) -> str:
-        return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-
-    return "{" + ",".join(f'{key}="{quoted(value)}"' for key, value in labels) + "}" if labels else ""
+        return generate_latest(self._registry).decode()

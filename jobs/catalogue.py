@@ -62,6 +62,11 @@ class Catalogue:
             raise NotFound("there is no encoder yet: finish a job first (POST /jobs)")
         raise NotFound(f"there is no encoder, job or alias {name!r}")
 
+    def newest_encoder(self) -> str | None:
+        """The id of what `latest` stands for."""
+        with self.database.read() as session:
+            return session.scalar(select(Encoder.id).order_by(Encoder.created_ms.desc(), Encoder.id.desc()).limit(1))
+
     def encoder_folders(self) -> set[str]:
         """The folders that belong to a row; all others are left over from a crash."""
         with self.database.read() as session:

@@ -33,6 +33,13 @@ class Settings(BaseSettings):
         False, description="Listen beyond this machine without keys: everyone who can reach it may do everything."
     )
 
+    embed_deadline_seconds: float = Field(60, gt=0, description="A request to /embed that takes longer gets 504.")
+    embed_max_pending: int = Field(1024, ge=1, description="Images that may wait to be embedded; more get 429.")
+    embed_memory: ByteSize = Field(
+        ByteSize(4 * 2**30), description="Most that encoders may take in the API's memory; the least recently used go first."
+    )
+    embed_idle_seconds: float = Field(3600, gt=0, description="An encoder that nobody used for so long leaves memory.")
+
     lease_seconds: float = Field(30, gt=0, description="A running job that was not heard of for so long is queued again.")
     heartbeat_seconds: float = Field(5, gt=0, description="How often a supervisor renews the lease.")
     poll_seconds: float = Field(

@@ -1,4 +1,5 @@
-"""From a trained encoder to a folder that can be served: model.safetensors and manifest.json, complete or not there at all.
+"""From a trained encoder to a folder that can be served, complete or not there at all: model.safetensors, manifest.json, and
+what `inference.prepare` adds.
 
 The weights are named as in torchvision or timm, so that other programs can read them without Imprint:
 `torchvision.models.resnet18().load_state_dict(safetensors.torch.load_file(path), strict=False)`.
@@ -16,6 +17,7 @@ import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import safetensors.torch
@@ -27,6 +29,8 @@ from ssl_core import __version__
 from ssl_core.data.defaults import stored_size
 from ssl_core.durable import sync_folder
 from ssl_core.encoders import Encoder
+from ssl_core.inference.base import Images
+from ssl_core.inference.prepare import prepare_serving
 from ssl_core.manifest import (
     FORMAT_VERSION,
     MANIFEST_FILE,
@@ -51,25 +55,50 @@ class ExportError(ValueError):
 
 
 def export_encoder(
-    encoder: nn.Module, spec: TrainSpec, facts: Mapping[str, Any], metrics: Mapping[str, Any], out_dir: Path
+    encoder: nn.Module,
+    spec: TrainSpec,
+    facts: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    out_dir: Path,
+    images: Images | None = None,
 ) -> Path:
     """Write `out_dir`/encoder/ and return its path. Written under another name, fsynced and renamed: never half there.
 
     encoder: what `build_encoder` made. spec: of the run; data.mean and data.std must be known in it or in `facts`.
     facts: images (int), fingerprint (str), and optionally source, short_side (px; default: at which the run kept its
     images), mean, std. metrics: name to number; what is not finite becomes null. The same weights give the same bytes.
-    An encoder that is there already is replaced. Raises ExportError when a weight is NaN or infinite.
+    images: some that it was trained on, uint8 (N, size, size, 3), to check backends and fit principal components on; without
+    them the encoder is served by torch, at full length. An encoder that is there already is replaced. Raises ExportError when a
+    weight is NaN or infinite.
     """
     encoder = _plain(encoder)
     content = safetensors.torch.save(weights(encoder), metadata={"format": "pt"})
-    manifest = Manifest(
+    preprocessing = _preprocessing(encoder, spec, facts)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".export-", dir=out_dir) as made:
+        served, extras = prepare_serving(encoder, preprocessing, images, Path(made))
+        manifest = _manifest(encoder, spec, facts, metrics, content, preprocessing, served)
+        files = {MODEL_FILE: content, **extras, MANIFEST_FILE: manifest.model_dump_json(indent=2).encode() + b"\n"}
+        return _publish(files, out_dir / FOLDER)
+
+
+def _manifest(
+    encoder: Encoder,
+    spec: TrainSpec,
+    facts: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    content: bytes,
+    preprocessing: Preprocessing,
+    served: Mapping[str, Any],
+) -> Manifest:
+    return Manifest(
         format_version=FORMAT_VERSION,
         arch=encoder.arch,
         stem=encoder.stem,
         dim=encoder.dim,
         size=encoder.size,
         method=spec.method.name,
-        preprocessing=_preprocessing(encoder, spec, facts),
+        preprocessing=preprocessing,
         data=DataFacts(
             source=str(facts.get("source", spec.data.source)), images=facts["images"], fingerprint=facts["fingerprint"]
         ),
@@ -79,9 +108,8 @@ def export_encoder(
         sha256=hashlib.sha256(content).hexdigest(),
         size_bytes=len(content),
         created_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        **served,
     )
-    files = {MODEL_FILE: content, MANIFEST_FILE: manifest.model_dump_json(indent=2).encode() + b"\n"}
-    return _publish(files, Path(out_dir) / FOLDER)
 
 
 def weights(encoder: Encoder) -> dict[str, Tensor]:
@@ -149,8 +177,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _publish(files: Mapping[str, bytes], folder: Path) -> Path:
-    """Write `files` so that `folder` has all of them or does not exist, also after a power cut.
+def _publish(files: Mapping[str, bytes | Path], folder: Path) -> Path:
+    """Write `files` (contents, or files to move here) so that `folder` has all of them or does not exist, also after a power cut.
 
     A folder can't be renamed over one with content; an old one is moved aside first, so there is a moment without any.
     """
@@ -160,9 +188,12 @@ def _publish(files: Mapping[str, bytes], folder: Path) -> Path:
     try:
         unfinished.mkdir()
         for name, content in files.items():
-            with open(unfinished / name, "xb") as file:
-                file.write(content)
-                file.flush()
+            if isinstance(content, Path):
+                content.rename(unfinished / name)
+            with open(unfinished / name, "ab" if isinstance(content, Path) else "xb") as file:
+                if isinstance(content, bytes):
+                    file.write(content)
+                    file.flush()
                 os.fsync(file.fileno())
         sync_folder(unfinished)
         if folder.exists():

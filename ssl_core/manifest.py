@@ -1,6 +1,7 @@
 """manifest.json: what an exported encoder is, and how images must be prepared for it. Knows no torch.
 
-An encoder is a folder with model.safetensors (parameters and buffers, named as in torchvision or timm) and manifest.json.
+An encoder is a folder with model.safetensors (parameters and buffers, named as in torchvision or timm) and manifest.json. What
+else it holds (the network as OpenVINO reads it, principal components) makes it faster or shorter, and may be missing.
 
 EncoderError            a folder does not give an encoder
 ├── EncoderCorrupt      a file is missing, cut off, changed, or does not fit the others
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.safetensors"
+_SHA256 = r"^[0-9a-f]{64}$"
 
 
 class EncoderError(Exception):
@@ -67,8 +69,36 @@ class DataFacts(_Part):
     fingerprint: str
 
 
+class BackendFacts(_Part):
+    """A faster way to run the encoder, checked when it was exported."""
+
+    used: bool = Field(description="Whether its vectors passed the check.")
+    reason: str | None = Field(None, description="Why it is not used.")
+    version: str | None = Field(None, description="Of the library that wrote the files.")
+    images: int = Field(0, ge=0, description="Real images that it was checked on.")
+    least_cosine: dict[str, float] = Field({}, description="To fp32 torch's vector, of the worst image, by precision.")
+    files: dict[str, Annotated[str, Field(pattern=_SHA256)]] = Field({}, description="SHA-256 by name.")
+
+
+class GridFacts(_Part):
+    """Local features: patches of a vision transformer, the feature map of a convolutional network."""
+
+    rows: int = Field(ge=1)
+    columns: int = Field(ge=1)
+    dim: int = Field(ge=1)
+
+
+class ProjectionFacts(_Part):
+    """Principal components for shorter vectors."""
+
+    most: int = Field(ge=1, description="The most dimensions it can give.")
+    images: int = Field(ge=2, description="Training images it was fitted on.")
+    explained: dict[str, float] = Field(description="Share of their variance that the first k components keep, for some k.")
+    sha256: str = Field(pattern=_SHA256, description="Of projection.safetensors.")
+
+
 class Manifest(_Part):
-    """The content of manifest.json, format 1."""
+    """The content of manifest.json, format 1. What later versions added has a default."""
 
     format_version: Literal[1]
     arch: str
@@ -81,9 +111,12 @@ class Manifest(_Part):
     metrics: dict[str, float | None]
     spec: dict[str, Any]
     versions: dict[str, str | None]
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Of model.safetensors.")
+    sha256: str = Field(pattern=_SHA256, description="Of model.safetensors.")
     size_bytes: int = Field(ge=0, description="Of model.safetensors.")
     created_at: str
+    backends: dict[str, BackendFacts] = {}
+    grid: GridFacts | None = None
+    projection: ProjectionFacts | None = None
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -19,14 +19,17 @@ from ssl_core.data.batches import TrainBatches, worker_count
 from ssl_core.data.cache import Cache
 from ssl_core.data.load import LISTED, Data, load_data
 from ssl_core.data.sources import describe, resolve_data
-from ssl_core.data.store import FileStore, on_device
+from ssl_core.data.store import FileStore, choose, on_device
 from ssl_core.durable import write_atomically
 from ssl_core.encoders import build_encoder
 from ssl_core.evaluation import EvaluationData
 from ssl_core.events import Events
 from ssl_core.export import export_encoder
 from ssl_core.hardware import choose_devices, choose_precision, multiplies_bf16
+from ssl_core.inference.base import Images
+from ssl_core.inference.prepare import PROJECTION_IMAGES
 from ssl_core.loop import BetweenSteps, Stopped
+from ssl_core.manifest import read_manifest
 from ssl_core.methods import build_method
 from ssl_core.methods.base import Method
 from ssl_core.preview import sheet_of
@@ -191,9 +194,19 @@ def _export(method: Method, spec: TrainSpec, data: Data, between: BetweenSteps, 
         return folder
     events.emit("phase", phase="exporting")
     facts = {"source": spec.data.source, "images": len(data.train), "fingerprint": data.fingerprint}
-    folder = export_encoder(method.serving_encoder(), spec, facts, between.latest, out)
+    folder = export_encoder(method.serving_encoder(), spec, facts, between.latest, out, _some_images(data, spec))
+    for name, backend in read_manifest(folder).backends.items():
+        if not backend.used:
+            events.emit("warning", message=f"{name} will not be used to serve this encoder: {backend.reason}")
     events.emit("encoder", folder=folder.name)
     return folder
+
+
+def _some_images(data: Data, spec: TrainSpec) -> Images | None:
+    """Of the training part, as the network is served: uint8 (N, size, size, 3)."""
+    assert spec.data.size
+    some = choose(data.train, PROJECTION_IMAGES, spec.data.size, spec.trainer.seed, any_label=True)
+    return None if some is None else some.images.permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def _quiet() -> None:

@@ -53,6 +53,15 @@ def keep_freed_memory(kept: int = 2**30) -> bool:
     return bool(mallopt(trim_threshold, kept) and mallopt(mmap_threshold, largest_mmap_threshold))
 
 
+def return_freed_memory() -> bool:
+    """Hand freed memory back to the system now. Returns whether any was (False without glibc). The opposite of the above, for a
+    process that lives long and has just dropped something large."""
+    try:
+        return bool(ctypes.CDLL(None).malloc_trim(0))
+    except (AttributeError, OSError, TypeError):
+        return False
+
+
 def share_processors(spins: int = 1000) -> None:
     """Let OpenMP's threads sleep soon when they wait for each other, unless the environment says otherwise.
 

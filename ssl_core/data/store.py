@@ -243,12 +243,14 @@ def center(images: Tensor, size: int) -> Tensor:
     return images[..., inset : inset + size, inset : inset + size]
 
 
-def choose(store: ImageStore, at_most: int, size: int, seed: int, progress: Progress | None = None) -> InMemoryStore | None:
-    """At most so many labelled images of a store (any, if it has no labels), for evaluation: a function of the seed.
+def choose(
+    store: ImageStore, at_most: int, size: int, seed: int, progress: Progress | None = None, *, any_label: bool = False
+) -> InMemoryStore | None:
+    """At most so many labelled images of a store (any, if it has no labels, or with `any_label`): a function of the seed.
 
     Returned in the store's order, cut to their central `size`. None if there is none. `progress` hears of files decoded.
     """
-    eligible = torch.arange(len(store)) if store.labels is None else torch.nonzero(store.labels >= 0).squeeze(1)
+    eligible = torch.arange(len(store)) if store.labels is None or any_label else torch.nonzero(store.labels >= 0).squeeze(1)
     if len(eligible) == 0:
         return None
     order = torch.randperm(len(eligible), generator=torch.Generator().manual_seed(seed))[:at_most]

@@ -94,7 +94,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec = TrainSpec(data=DigitsData(size=32, mean=(0.5,), std=(0.25,)))
     facts = {"source": "digits", "images": 1437, "fingerprint": "sha256:0", "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
     encoder = build_encoder("resnet18", 32, "imagenet").eval()
-    return export_encoder(encoder, spec, facts, {"knn_top1": 50.0}, tmp_path_factory.mktemp("exported"))
+    images = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
+    return export_encoder(encoder, spec, facts, {"knn_top1": 50.0}, tmp_path_factory.mktemp("exported"), images)
 
 
 @pytest.fixture(scope="session")

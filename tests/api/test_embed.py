@@ -99,8 +99,9 @@ class TestEncoder:
 
     def test_damaged_files(self, service, publish, picture):
         job = publish()
-        file = next((service.home / "encoders").glob(f"{job.encoder_id}.*")) / "model.safetensors"
-        file.write_bytes(file.read_bytes()[:-1] + b"!")
+        folder = next((service.home / "encoders").glob(f"{job.encoder_id}.*"))
+        for file in (folder / "model.safetensors", folder / "openvino.bin"):
+            file.write_bytes(file.read_bytes()[:-1] + b"!")
         answer = service.http.post("/embed", json={"encoder": job.id, "images": [b64(picture())]})
         assert answer.status_code == 409 and str(service.home) not in answer.text
         publish()  # the damaged one is not the latest for the tests that follow

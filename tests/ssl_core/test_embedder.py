@@ -16,6 +16,7 @@ from ssl_core.data.images import decode, to_square
 from ssl_core.embedder import BadImage, Embedder, EncoderCorrupt, EncoderError, UnsupportedFormat, random_like
 from ssl_core.encoders import build_encoder
 from ssl_core.export import export_encoder
+from ssl_core.inference.network import ServedNetwork
 from ssl_core.spec import EncoderConfig, FolderData, TrainSpec
 
 FACTS = {"images": 10, "fingerprint": "sha256:abc"}
@@ -31,10 +32,24 @@ def trained(arch, size):
     return encoder
 
 
-def exported(encoder, folder, short_side):
+def exported(encoder, folder, short_side, images=None):
     data = FolderData(path="p", size=encoder.size, mean=MEAN, std=STD)
     spec = TrainSpec(data=data, encoder=EncoderConfig(arch=encoder.arch))
-    return export_encoder(encoder, spec, {**FACTS, "short_side": short_side}, {"knn_top1": 50.0}, folder)
+    return export_encoder(encoder, spec, {**FACTS, "short_side": short_side}, {"knn_top1": 50.0}, folder, images)
+
+
+def prepared(count, size=32, seed=0):
+    """Noise as it comes out of `preprocess`: uint8 (count, size, size, 3)."""
+    return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+def network_input(pixels):
+    """What the network sees of prepared pixels: float32 (3, S, S)."""
+    seen = []
+    network = ServedNetwork(build_encoder("resnet18", 32), MEAN, STD)
+    network.encoder.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    network.vectors(torch.from_numpy(pixels.copy())[None])
+    return seen[0][0]
 
 
 def picture(width=70, height=50, kind="PNG", seed=0):
@@ -87,9 +102,10 @@ class TestRoundTrip:
         """To 1e-6 of the vectors' scale, in the memory layout that training uses (another one sums in another order)."""
         encoder = trained(arch, size).to(memory_format=torch.channels_last)
         loaded = Embedder.load(exported(encoder, tmp_path, size))
-        images = torch.randn(5, 3, size, size)
+        images = prepared(5, size)
+        inputs = normalise(torch.from_numpy(images).permute(0, 3, 1, 2), size, MEAN, STD)
         with torch.no_grad():
-            expected = encoder.eval()(images.contiguous(memory_format=torch.channels_last)).numpy()
+            expected = encoder.eval()(inputs.contiguous(memory_format=torch.channels_last)).numpy()
         vectors = loaded.embed(images)
         assert vectors.dtype == np.float32 and vectors.shape == (5, encoder.dim) and loaded.dim == encoder.dim
         assert np.abs(vectors - expected).max() <= 1e-6 * max(1, np.abs(expected).max())
@@ -109,21 +125,21 @@ class TestPreprocess:
         """Training keeps a square of short_side px and cuts the centre when it evaluates: the same numbers, bit for bit."""
         data = picture(width, height)
         stored = torch.from_numpy(to_square(decode(data), 36, 36).copy()).permute(2, 0, 1)[None]
-        prepared = embedder.preprocess(data)
-        assert prepared.shape == (3, 32, 32) and prepared.dtype == torch.float32
-        assert torch.equal(prepared, normalise(stored, 32, MEAN, STD)[0])
+        pixels = embedder.preprocess(data)
+        assert pixels.shape == (32, 32, 3) and pixels.dtype == np.uint8
+        assert torch.equal(network_input(pixels), normalise(stored, 32, MEAN, STD)[0])
 
     def test_by_hand(self, embedder):
         """A plain picture stays plain: (value / 255 - mean) / std per channel."""
         file = io.BytesIO()
         Image.new("RGB", (48, 40), (255, 51, 0)).save(file, "PNG")
         expected = [(1 - 0.5) / 0.2, (0.2 - 0.4) / 0.3, (0 - 0.3) / 0.4]
-        for channel, value in zip(embedder.preprocess(file.getvalue()), expected, strict=True):
+        for channel, value in zip(network_input(embedder.preprocess(file.getvalue())), expected, strict=True):
             torch.testing.assert_close(channel, torch.full((32, 32), value))
 
     def test_path_or_content(self, embedder, tmp_path):
         (tmp_path / "a.jpg").write_bytes(picture(kind="JPEG"))
-        assert torch.equal(embedder.preprocess(tmp_path / "a.jpg"), embedder.preprocess(picture(kind="JPEG")))
+        assert np.array_equal(embedder.preprocess(tmp_path / "a.jpg"), embedder.preprocess(picture(kind="JPEG")))
 
     @pytest.mark.parametrize("data", [b"", b"no picture", picture()[:300]])
     def test_bad_images(self, embedder, data):
@@ -147,13 +163,17 @@ class TestEmbed:
         with pytest.raises(BadImage, match="image 1: "):
             embedder.embed_images([picture(), b"no picture"])
 
-    @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 3, 32, 33), (1, 1, 32, 32)])
+    @pytest.mark.parametrize("shape", [(32, 32, 3), (1, 32, 33, 3), (1, 32, 32, 1), (1, 3, 32, 32)])
     def test_other_shapes(self, embedder, shape):
-        with pytest.raises(ValueError, match=r"this encoder takes \(N, 3, 32, 32\)"):
-            embedder.embed(torch.zeros(shape))
+        with pytest.raises(ValueError, match=r"this encoder takes uint8 \(N, 32, 32, 3\)"):
+            embedder.embed(np.zeros(shape, np.uint8))
+
+    def test_other_types(self, embedder):
+        with pytest.raises(ValueError, match="images are float32"):
+            embedder.embed(np.zeros((1, 32, 32, 3), np.float32))
 
     def test_from_several_threads(self, embedder):
-        batches = [torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(seed)) for seed in range(8)]
+        batches = [prepared(3, seed=seed) for seed in range(8)]
         alone = [embedder.embed(batch) for batch in batches]
         with ThreadPoolExecutor(4) as threads:
             together = list(threads.map(embedder.embed, batches * 3))
@@ -162,16 +182,16 @@ class TestEmbed:
 
     def test_vectors_are_the_callers(self, embedder):
         """A result is ordinary memory: it can be written to, and does not change with the next call."""
-        first = embedder.embed(torch.ones(1, 3, 32, 32))
+        first = embedder.embed(prepared(1))
         copy = first.copy()
-        embedder.embed(torch.zeros(1, 3, 32, 32))
+        embedder.embed(prepared(1, seed=1))
         assert np.array_equal(first, copy)
         first += 1
 
 
 class TestRandomLike:
     def test_the_seed_decides(self, kept, embedder):
-        images = torch.randn(2, 3, 32, 32)
+        images = prepared(2)
         torch.manual_seed(5)
         before = torch.get_rng_state()
         first, again, other = (random_like(kept, seed).embed(images) for seed in (0, 0, 1))

@@ -64,6 +64,9 @@ class TestManifest:
             "spec": SPEC.model_dump(mode="json"),
             "sha256": hashlib.sha256(content).hexdigest(),
             "size_bytes": len(content),
+            "backends": {},
+            "grid": None,
+            "projection": None,
         }
         assert {"python", "torch", "torchvision", "lightning", "imprint"} <= set(versions)
         assert versions["torch"] == torch.__version__ and versions["torchvision"] == torchvision.__version__

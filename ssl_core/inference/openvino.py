@@ -1,0 +1,125 @@
+"""OpenVINO: an encoder compiled for CPUs. Written when the encoder is exported, in the form that OpenVINO loads in a moment.
+
+Why OpenVINO: docs/decisions/0011-serving-backends.md.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from ssl_core.data.machine import cpus
+from ssl_core.inference.base import Grids, Images, NoGrid, Vectors
+
+if TYPE_CHECKING:
+    from ssl_core.inference.network import ServedNetwork
+
+NETWORK_FILE, WEIGHTS_FILE = "openvino.xml", "openvino.bin"
+FILES = (NETWORK_FILE, WEIGHTS_FILE)
+VECTORS, GRIDS = "vectors", "grids"  # names of the outputs
+_PRECISION = {"fp32": "f32", "bf16": "bf16"}
+
+
+def library() -> Any:
+    """The package `openvino`, kept from reporting to its makers what is converted, as it does unless told not to: nothing here
+    sends anything to anyone. Raises ImportError."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
+
+
+def version() -> str | None:
+    """OpenVINO's version, or None where it is not installed (on a machine that only trains, say)."""
+    try:
+        return str(library().__version__).split("-")[0]
+    except ImportError:
+        return None
+
+
+def multiplies_bf16() -> bool:
+    """Whether OpenVINO multiplies bf16 on this CPU."""
+    return "BF16" in library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def convert(network: ServedNetwork, folder: Path) -> None:
+    """Write openvino.xml and openvino.bin (float32 weights) into `folder`. Any number of images, of the encoder's size.
+
+    Raises whatever OpenVINO raises on a network that it cannot take.
+    """
+    import torch
+
+    openvino, size = library(), network.encoder.size
+    example = torch.zeros(2, size, size, 3, dtype=torch.uint8)  # two: a batch of one can be folded into the graph
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the tracer's, of torch and of networks that look at shapes
+        model = openvino.convert_model(network if network.has_grid else _VectorsOnly.of(network), example_input=example)
+    model.reshape({0: [-1, size, size, 3]})
+    model.inputs[0].set_names({"images"})
+    for output, name in zip(model.outputs, (VECTORS, GRIDS), strict=False):
+        output.set_names({name})
+    openvino.save_model(model, str(folder / NETWORK_FILE), compress_to_fp16=False)
+
+
+class OpenVino:
+    """A backend, see base.py. Loading takes a tenth of a second; grids are compiled when they are first asked for."""
+
+    name = "openvino"
+
+    def __init__(self, folder: Path, precision: str = "fp32", threads: int | None = None) -> None:
+        """Raises RuntimeError where the files do not fit this version of OpenVINO."""
+        self.precision = precision
+        self._core: Any = library().Core()
+        self._model: Any = self._core.read_model(str(folder / NETWORK_FILE))
+        self._settings = {
+            "PERFORMANCE_HINT": "LATENCY",  # all threads work on one batch; the batcher gathers more than one image
+            "NUM_STREAMS": "1",
+            "INFERENCE_NUM_THREADS": str(threads or cpus()),
+            "INFERENCE_PRECISION_HINT": _PRECISION[precision],
+        }
+        self._lock = threading.Lock()  # a request of OpenVINO's belongs to one thread at a time
+        self._requests: dict[str, Any] = {VECTORS: self._compiled(VECTORS)}
+
+    def vectors(self, images: Images) -> Vectors:
+        return cast(Vectors, self._infer(VECTORS, images))
+
+    def grids(self, images: Images) -> Grids:
+        if GRIDS not in self._requests:
+            if len(self._model.outputs) < 2:
+                raise NoGrid("this network has no features that belong to places of the picture")
+            self._requests[GRIDS] = self._compiled(GRIDS)
+        return cast(Grids, self._infer(GRIDS, images))
+
+    def _compiled(self, output: str) -> Any:
+        """A request for one output alone: what only the others need is left out."""
+        wanted = self._model.output(output).get_node()
+        alone = library().Model([wanted], self._model.get_parameters(), output)
+        return self._core.compile_model(alone, "CPU", self._settings).create_infer_request()
+
+    def _infer(self, output: str, images: Images) -> Any:
+        with self._lock:
+            answer = self._requests[output].infer([np.ascontiguousarray(images)], share_inputs=True)
+            return answer[0]
+
+
+class _VectorsOnly:
+    """The network with its first output alone, for tracing."""
+
+    @staticmethod
+    def of(network: ServedNetwork) -> Any:
+        from torch import nn
+
+        class Vectors(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.network = network
+
+            def forward(self, images: Any) -> Any:
+                return self.network.vectors(images)
+
+        return Vectors().eval()
