@@ -42,7 +42,7 @@ def as_json(embedded: Embedded, options: EmbedOptions) -> bytes:
     taken = iter(np.ascontiguousarray(values, np.float32))
     for index, row in enumerate(embedded.rows):
         if isinstance(row, Unreadable):
-            error = {"code": "bad_image", "message": f"image {index} {row.reason}"}
+            error = {"code": "bad_image", "message": f"image {index}: {row.reason}"}
             data.append({"index": index, "embedding": None, "error": error})
         else:
             vector = next(taken)
@@ -75,7 +75,7 @@ def as_arrow(embedded: Embedded) -> bytes:
     be read; local features lie row by row) and error (string or null). The schema's metadata hold `encoder` and `shape`."""
     import pyarrow as pa  # takes a quarter of a second, and few ask for it
 
-    errors = [f"image {at} {row.reason}" if isinstance(row, Unreadable) else None for at, row in enumerate(embedded.rows)]
+    errors = [f"image {at}: {row.reason}" if isinstance(row, Unreadable) else None for at, row in enumerate(embedded.rows)]
     width = int(np.prod(embedded.shape))
     full = np.zeros((len(errors), width), np.float32)
     missing = np.array([error is not None for error in errors])

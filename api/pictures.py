@@ -113,21 +113,21 @@ def from_text(text: str) -> Picture:
         return _too_big(len(text) * 3 // 4)
     text = _SPACE.sub("", text).replace("-", "+").replace("_", "/").rstrip("=")
     if not text:
-        return Unreadable("is empty")
+        return Unreadable("it is empty")
     try:
         return _sized(base64.b64decode(text + "=" * (-len(text) % 4), validate=True))
     except (binascii.Error, ValueError):
-        return Unreadable("is neither base64 nor a base64 data URI")
+        return Unreadable("neither base64 nor a base64 data URI")
 
 
 def _sized(data: bytes) -> Picture:
     if not data:
-        return Unreadable("is empty")
+        return Unreadable("it is empty")
     return _too_big(len(data)) if len(data) > MAX_IMAGE_BYTES else data
 
 
 def _too_big(size: int) -> Unreadable:
-    return Unreadable(f"is {size / MIB:.1f} MiB; a picture may have {MAX_IMAGE_BYTES // MIB} MiB")
+    return Unreadable(f"{size / MIB:.1f} MiB; a picture may have {MAX_IMAGE_BYTES // MIB} MiB")
 
 
 def counted(images: int, pointer: str) -> None:

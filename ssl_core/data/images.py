@@ -10,6 +10,7 @@ Knows no torch.
 from __future__ import annotations
 
 import io
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ssl_core.data.errors import BadImage
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")  # those of Pillow
+HEIF = "HEIF"  # read by pi-heif, where it is installed: HEIC as telephones write it
+_ISO_MEDIA = b"ftyp"  # from the fifth byte on in HEIC and AVIF
 MAX_PIXELS = 100_000_000  # below Pillow's own bound (179 million), which stays in force
 
 Pixels = NDArray[np.uint8]
@@ -45,7 +48,7 @@ def decode(data: bytes | Path | str, *, max_pixels: int = MAX_PIXELS, at_least: 
     eighth as long as both of its sides stay that large. The choice depends on the file alone, so it is the same everywhere.
     """
     try:
-        with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=FORMATS) as image:
+        with _open(data) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise BadImage(f"{width}×{height} px is more than the {max_pixels:,} pixels allowed")
@@ -58,7 +61,7 @@ def decode(data: bytes | Path | str, *, max_pixels: int = MAX_PIXELS, at_least: 
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadImage(f"more pixels than the {max_pixels:,} allowed") from error
     except UnidentifiedImageError as error:
-        raise BadImage(f"not a picture in a known format ({', '.join(FORMATS)})") from error
+        raise BadImage(f"not a picture in a known format ({', '.join((*FORMATS, HEIF))})") from error
     except FileNotFoundError as error:
         raise BadImage("the file is gone") from error
     except Exception as error:  # decoders raise anything on bad input: SyntaxError, struct.error, KeyError, …
@@ -68,7 +71,7 @@ def decode(data: bytes | Path | str, *, max_pixels: int = MAX_PIXELS, at_least: 
 def header(path: Path | str) -> tuple[tuple[int, int], int]:
     """((width, height), channels 1 or 3) from a file's header alone. Raises BadImage."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with _open(path) as image:
             return image.size, 1 if image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;") else 3
     except Exception as error:
         raise BadImage(f"cannot be opened: {_short(error)}") from error
@@ -110,6 +113,28 @@ def to_square(image: Image.Image, short_side: int, size: int) -> Pixels:
     inset = (short_side - size) // 2
     left, top = left + inset, top + inset
     return np.asarray(image.crop((left, top, left + size, top + size)))
+
+
+def _open(data: bytes | Path | str) -> Image.Image:
+    """The picture, its header read. Raises what Pillow raises."""
+    if isinstance(data, bytes):
+        head = data[4:8]
+    else:
+        with open(data, "rb") as file:
+            head = file.read(8)[4:]
+    formats = (*FORMATS, HEIF) if head == _ISO_MEDIA and _reads_heif() else FORMATS
+    return Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=formats)
+
+
+@cache
+def _reads_heif() -> bool:
+    """Whether HEIC can be read; importing what reads it takes a fifth of a second, so only those wait who send such a file."""
+    try:
+        import pi_heif
+    except ImportError:
+        return False
+    pi_heif.register_heif_opener(thumbnails=False)
+    return True
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -22,7 +22,7 @@ from typing import Literal
 from ssl_core.data.errors import DataError
 from ssl_core.data.paths import Paths
 
-EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif")
 TRAIN = "train"
 HELD_OUT = ("val", "valid", "validation", "test")  # the first of them that is there
 NO_LABEL = -1

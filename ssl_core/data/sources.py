@@ -109,7 +109,7 @@ def _scan(data: FolderData | ImageNetData, data_root: Path) -> Scan:
 def _split(data: FolderData | ImageNetData, found: Scan) -> FolderIndex:
     if not found.paths:
         other = f" ({found.other_files:,} files with other endings)" if found.other_files else ""
-        hint = "Images end in .jpg, .jpeg, .png, .webp, .tif, .tiff, .bmp or .gif."
+        hint = "Images end in .jpg, .jpeg, .png, .webp, .tif, .tiff, .bmp, .gif, .avif or .heic."
         raise DataError("/data/path", f"{data.path!r} holds no images{other}.", hint)
     if isinstance(data, FolderData):
         return split(found, data.held_out, data.labels)

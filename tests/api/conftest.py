@@ -50,7 +50,7 @@ class Running:
 
 
 @contextmanager
-def serve(home: Path, **fields: Any) -> Iterator[Running]:
+def serve(home: Path, *, warm: bool = False, **fields: Any) -> Iterator[Running]:
     """Run the whole application on a free port."""
     home.mkdir(parents=True, exist_ok=True)
     given: dict[str, Any] = {
@@ -60,7 +60,7 @@ def serve(home: Path, **fields: Any) -> Iterator[Running]:
         "redis_url": f"redis+socket://{home}/no-broker.sock",
         **fields,
     }
-    app = create_app(Settings(**given), warm=False)
+    app = create_app(Settings(**given), warm=warm)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=3))
@@ -111,7 +111,7 @@ def put_job(service: Running, **fields: Any) -> JobRecord:
     return service.repository.create(JobDraft(**given))
 
 
-def put_encoder(service: Running, exported: Path, **fields: Any) -> JobRecord:
+def new_encoder(service: Running, exported: Path, **fields: Any) -> JobRecord:
     """A job that has succeeded, with the exported encoder as its own."""
     job = put_job(service, **fields)
     claim = service.repository.claim(job.id, "test", 60)
@@ -132,13 +132,19 @@ def submit(service: Running) -> Callable[..., JobRecord]:
 @pytest.fixture
 def publish(service: Running, exported: Path) -> Callable[..., JobRecord]:
     """publish() makes a job that has succeeded and its encoder."""
-    return partial(put_encoder, service, exported)
+    return partial(new_encoder, service, exported)
+
+
+@pytest.fixture(scope="session")
+def put_encoder() -> Callable[..., JobRecord]:
+    """put_encoder(service, exported) is `publish` for another service."""
+    return new_encoder
 
 
 @pytest.fixture(scope="module")
 def published(service: Running, exported: Path) -> JobRecord:
     """One such job for the tests of a file."""
-    return put_encoder(service, exported)
+    return new_encoder(service, exported)
 
 
 @pytest.fixture(scope="session")

@@ -92,7 +92,9 @@ def test_submit_to_embed(composed: Composed) -> None:
     (encoder,) = composed.http.get("/encoders").raise_for_status().json()["data"]
     assert encoder["id"] == job["encoder"]
     (published,) = (composed.volume("home") / "encoders").iterdir()
-    assert {file.name for file in published.iterdir()} == {"model.safetensors", "manifest.json"}
+    assert {file.name for file in published.iterdir()} == {
+        "model.safetensors", "manifest.json", "openvino.xml", "openvino.bin", "projection.safetensors",
+    }  # fmt: skip
 
     pictures = [base64.b64encode(picture).decode() for picture in digits(3)]
     answer = composed.http.post("/embed", json={"encoder": job_id, "images": pictures}).raise_for_status().json()

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import ByteSize, TypeAdapter
 
 from jobs.settings import Settings
 from jobs.status import TRANSITIONS, JobStatus
@@ -60,10 +61,13 @@ def test_the_table_of_settings_is_complete_and_its_defaults_are_true() -> None:
     told = {cells[0].strip("`"): cells[1].strip("`") for cells in rows("operations.md", "## Settings")}
     assert set(told) == {f"IMPRINT_{name.upper()}" for name in Settings.model_fields}
     for name, field in Settings.model_fields.items():
-        if isinstance(field.default, int | float):
-            assert float(told[f"IMPRINT_{name.upper()}"]) == field.default, name
+        said = told[f"IMPRINT_{name.upper()}"]
+        if field.annotation is ByteSize:
+            assert TypeAdapter(ByteSize).validate_python(said) == field.default, name
+        elif isinstance(field.default, int | float):
+            assert float(said) == field.default, name
         elif isinstance(field.default, str) and field.default:
-            assert told[f"IMPRINT_{name.upper()}"] == field.default
+            assert said == field.default
 
 
 def test_the_table_of_events_lists_all_that_a_trainer_says() -> None:

@@ -46,11 +46,12 @@ def test_wakes_jobs_whose_lease_ran_out_once(place: Workplace, broker: Path) -> 
 
 
 def test_wakes_what_was_overlooked_and_not_what_waits_its_turn(place: Workplace, broker: Path) -> None:
-    job_id = place.submit()
-    sweep = sweeper(place).sweep
+    settings = place.settings.model_copy(update={"sweep_seconds": 1.0})
+    sweep = Sweeper(place.repository, settings, place.woken.append).sweep
     with valkey(broker):
+        job_id = place.submit()
         assert sweep() == []  # it has only just come
-        time.sleep(0.3)  # sweep_seconds is 0.1
+        time.sleep(2.2)  # two sweeps
         assert queue.enqueue("job_of_somebody")  # wake-ups wait, so workers are busy: more would only pile up
         assert sweep() == []
         with queue.celery_app().connection_for_write() as connection:

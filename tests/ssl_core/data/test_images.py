@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from torchvision.transforms import functional as F
 
+from ssl_core.data import images
 from ssl_core.data.errors import BadImage
 from ssl_core.data.images import decode, from_array, header, load_square, to_square
 
@@ -40,6 +42,23 @@ class TestPixelFormats:
         for format in ("PNG", "BMP", "TIFF"):
             assert np.array_equal(pixels(encoded(image, format)), np.asarray(image))
         assert np.array_equal(pixels(encoded(image, "WEBP", lossless=True)), np.asarray(image))
+
+    def test_avif(self) -> None:
+        image = photo(64, 48)
+        assert np.abs(pixels(encoded(image, "AVIF", quality=95)) - np.asarray(image).astype(int)).mean() < 4
+
+    def test_heic(self) -> None:
+        """White above, red on the left, blue on the right."""
+        file = Path(__file__).with_name("three-colours.heic")
+        found = pixels(file.read_bytes())
+        assert found.shape == (48, 64, 3) and header(file) == ((64, 48), 3)
+        for (row, column), colour in {(5, 30): (240, 240, 240), (40, 10): (220, 30, 30), (40, 55): (30, 60, 200)}.items():
+            assert np.abs(found[row, column] - colour).max() < 12
+
+    def test_heic_without_its_reader(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(images, "_reads_heif", lambda: False)
+        with pytest.raises(BadImage, match="known format"):
+            decode(Path(__file__).with_name("three-colours.heic"))
 
     def test_grayscale_is_repeated(self) -> None:
         gray = photo(20, 20).convert("L")
@@ -145,7 +164,7 @@ class TestRefused:
         with pytest.raises(BadImage, match="known format"):
             decode(encoded(photo(16, 16), format))
 
-    @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF"])
+    @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF"])
     def test_truncated(self, format: str) -> None:
         data = encoded(photo(120, 90), format)
         with pytest.raises(BadImage):
