@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ssl_core.embedder import Embedder
 
 log = logging.getLogger("api")
+REMEMBERED = 10_000  # names
 WEIGHT_COPIES = 2  # of the weights' bytes, roughly what a loaded encoder takes: the file's, and those packed for the processor
 
 
@@ -56,15 +57,14 @@ class Embedders:
         self.idle_seconds = idle_seconds
         self._telemetry = telemetry
         self._loaded: OrderedDict[str, Loaded] = OrderedDict()
+        self._meant: dict[str, str] = {}
         self._loading: dict[str, asyncio.Future[Loaded]] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="load")
 
     async def get(self, encoder_id: str, folder: Path) -> Loaded:
         """The encoder of this id; requests that come while it loads share the loading. Raises what Embedder.load raises."""
-        if encoder_id in self._loaded:
-            self._loaded.move_to_end(encoder_id)
-            found = self._loaded[encoder_id]
-            found.used = time.monotonic()
+        found = self.find(encoder_id)
+        if found is not None:
             return found
         if encoder_id not in self._loading:
             loop = asyncio.get_running_loop()
@@ -72,6 +72,24 @@ class Embedders:
             self._loading[encoder_id].add_done_callback(lambda future: self._keep(encoder_id, future))
         # Shielded: the load goes on for the others, and for the cache, when this client leaves.
         return await asyncio.shield(self._loading[encoder_id])
+
+    def find(self, encoder_id: str) -> Loaded | None:
+        """The encoder of this id if it is in memory; it then counts as just used."""
+        found = self._loaded.get(encoder_id)
+        if found is not None:
+            self._loaded.move_to_end(encoder_id)
+            found.used = time.monotonic()
+        return found
+
+    def meant(self, name: str) -> Loaded | None:
+        """What the name (an id, a job's id, an alias) stood for when it was last asked for, if that is in memory."""
+        return self.find(self._meant.get(name, name))
+
+    def remember(self, name: str, encoder_id: str) -> None:
+        """Note what the name stands for now."""
+        if len(self._meant) >= REMEMBERED:
+            self._meant.clear()
+        self._meant[name] = encoder_id
 
     def __contains__(self, encoder_id: str) -> bool:
         return encoder_id in self._loaded or encoder_id in self._loading

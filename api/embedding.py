@@ -97,12 +97,15 @@ async def _bounded(request: Request, services: Services, asked: Asked, answer: C
 
 async def _embed(services: Services, asked: Asked) -> Embedded:
     options = asked.options
-    loaded = await load(services, options.encoder)
+    started = time.perf_counter()
+    likely = services.embedders.meant(options.encoder)  # as a rule it is: the pictures are decoded while the database is asked
+    rows, loaded = await asyncio.gather(decode(services, likely, asked.pictures), load(services, options.encoder))
+    if loaded is not likely:
+        started = time.perf_counter()
+        rows = await decode(services, loaded, asked.pictures)
+    decoding = time.perf_counter() - started
     shorten = _projection(loaded, options)
     shape = _shape(loaded, options, len(asked.pictures))
-    started = time.perf_counter()
-    rows = await decode(services, loaded, asked.pictures)
-    decoding = time.perf_counter() - started
     services.telemetry.observe("imprint_embed_decode_seconds", decoding)
     bad = [(at, row.reason) for at, row in enumerate(rows) if isinstance(row, Unreadable)]
     services.telemetry.add("imprint_embed_bad_images", len(bad))
@@ -132,18 +135,24 @@ async def load(services: Services, name: str) -> Loaded:
     """The encoder behind an id, a job's id or an alias. Raises 404, and 409 for a job without an encoder yet."""
     if not _NAME.fullmatch(name):
         raise Problem("not-found", f"There is no encoder {name[:100]!r}; GET /encoders lists them.")
-    record = await asyncio.to_thread(services.repository.resolve_encoder, name)
+    found = services.embedders.find(name)
+    if found is not None:  # by its id: what that stands for never changes
+        return found
+    encoder_id, folder = await asyncio.to_thread(services.repository.locate_encoder, name)
+    services.embedders.remember(name, encoder_id)
     try:
-        return await services.embedders.get(record.id, services.encoder_folder(record))
+        return await services.embedders.get(encoder_id, services.settings.home / folder)
     except EncoderError as error:
-        log.error("encoder %s cannot be loaded: %s", record.id, error)
-        detail = f"The files of encoder {record.id} are damaged or of another version; the service's log says how."
+        log.error("encoder %s cannot be loaded: %s", encoder_id, error)
+        detail = f"The files of encoder {encoder_id} are damaged or of another version; the service's log says how."
         raise Problem("conflict", detail) from None
 
 
-async def decode(services: Services, loaded: Loaded, pictures: Sequence[Picture]) -> list[Any]:
+async def decode(services: Services, loaded: Loaded | None, pictures: Sequence[Picture]) -> list[Any]:
     """Every picture as the pixels that its encoder wants, uint8 (S, S, 3), or Unreadable; in threads, with the encoder's own
-    preprocessing."""
+    preprocessing. Nothing without an encoder."""
+    if loaded is None:
+        return []
 
     def one(picture: Picture) -> Any:
         if isinstance(picture, Unreadable):

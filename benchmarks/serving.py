@@ -147,6 +147,8 @@ def main() -> None:
                     paused(process, stop=False)
                     load = put_load(port, photos, case[0], case[1], arguments.seconds, WARM_UP, "/embed")
                     paused(process, stop=True)
+                    if load.failed or not load.seconds:
+                        raise SystemExit(f"{name}: {load.failed} of {load.failed + len(load.seconds)} requests failed")
                     seen[name, case].append(load)
                     say(f"    {load.images_per_second:.1f} images/s, p50 {load.median:.1f} ms, p99 {load.percentile(99):.1f} ms")
     packages = ["openvino", "litserve", "fastapi", "uvicorn", "pillow"]

@@ -88,39 +88,6 @@ def naive(port: int, folder: Path, threads: int) -> None:
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
 
 
-def litserve(port: int, folder: Path, threads: int, batched: bool) -> None:
-    """Serve until killed. A request with several photos is one item of a batch."""
-    import litserve as ls
-
-    class Embed(ls.LitAPI):  # type: ignore[misc]
-        def setup(self, device: str) -> None:
-            self.network = Network(folder, threads)
-
-        def decode_request(self, request: Any) -> list[Any]:
-            given = request["images"]
-            pictures = [base64.b64decode(each) for each in given] if isinstance(given, list) else [given.file.read()]
-            return [self.network.decode(each) for each in pictures]
-
-        def predict(self, inputs: Any) -> Any:
-            if not batched:
-                return self.network.embed(inputs)
-            flat = iter(self.network.embed([image for item in inputs for image in item]))
-            return [[next(flat) for _ in item] for item in inputs]
-
-        def batch(self, inputs: list[Any]) -> list[Any]:
-            return inputs
-
-        def unbatch(self, output: list[Any]) -> list[Any]:
-            return output
-
-        def encode_response(self, output: Any) -> dict[str, Any]:
-            return {"data": output}
-
-    api = Embed(max_batch_size=MAX_BATCH, batch_timeout=0.005, api_path="/embed") if batched else Embed(api_path="/embed")
-    server = ls.LitServer(api, accelerator="cpu", workers_per_device=1, timeout=120)
-    server.run(host="127.0.0.1", port=port, num_api_servers=1, log_level="warning", generate_client_file=False)
-
-
 def bare_loop(folder: str, photos: list[str], batch: int, seconds: float, threads: int) -> dict[str, Any]:
     """Images/s and the median seconds of a batch: decode, then infer, without any server.
 
@@ -163,7 +130,9 @@ def main() -> None:
     if name == NAIVE:
         naive(port, folder, threads)
     else:
-        litserve(port, folder, threads, batched=name == BATCHED)
+        import serving_litserve
+
+        serving_litserve.serve(port, folder, threads, batched=name == BATCHED)
 
 
 if __name__ == "__main__":

@@ -39,25 +39,30 @@ class Catalogue:
             return encoder_records(session, [row])[0]
 
     def resolve_encoder(self, name: str) -> EncoderRecord:
-        """An encoder by its id, its job's id, an alias, or "latest" (the one published last).
+        """An encoder by its id, its job's id, an alias, or "latest". Raises what `locate_encoder` raises."""
+        return self.encoder(self.locate_encoder(name)[0])
 
-        Raises NotFound, and Conflict when the job has no encoder yet; the message says what state it is in.
+    def locate_encoder(self, name: str) -> tuple[str, str]:
+        """(id, folder below home) of an encoder, by its id, its job's id, an alias, or "latest" (the one published last).
+
+        One query for two columns, since every request to /embed asks. Raises NotFound, and Conflict when the job has no
+        encoder yet; the message says what state it is in.
         """
-        with self.database.read() as session:
-            if name == LATEST:
-                query = select(Encoder).order_by(Encoder.created_ms.desc(), Encoder.id.desc()).limit(1)
-            elif name.startswith("job_"):
-                query = select(Encoder).where(Encoder.job_id == name)
-            elif name.startswith("enc_"):
-                query = select(Encoder).where(Encoder.id == name)
-            else:
-                query = select(Encoder).join(Alias, Alias.encoder_id == Encoder.id).where(Alias.name == name)
-            row = session.scalar(query)
-            if row is not None:
-                return encoder_records(session, [row])[0]
-            status = session.scalar(select(Job.status).where(Job.id == name))
-        if status is not None:
-            raise Conflict(f"job {name} is {status} and has no encoder" + (" yet" if status != "failed" else ""))
+        query = select(Encoder.id, Encoder.folder)
+        if name == LATEST:
+            query = query.order_by(Encoder.created_ms.desc(), Encoder.id.desc()).limit(1)
+        elif name.startswith("job_"):
+            query = query.where(Encoder.job_id == name)
+        elif name.startswith("enc_"):
+            query = query.where(Encoder.id == name)
+        else:
+            query = query.join(Alias, Alias.encoder_id == Encoder.id).where(Alias.name == name)
+        row = self.database.first(query)
+        if row is not None:
+            return row.id, row.folder
+        job = self.database.first(select(Job.status).where(Job.id == name))
+        if job is not None:
+            raise Conflict(f"job {name} is {job.status} and has no encoder" + (" yet" if job.status != "failed" else ""))
         if name == LATEST:
             raise NotFound("there is no encoder yet: finish a job first (POST /jobs)")
         raise NotFound(f"there is no encoder, job or alias {name!r}")

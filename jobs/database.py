@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, Executable, Row, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -43,6 +43,11 @@ class Database:
         """A transaction that does not lock out writers. Raises Unavailable."""
         with _unavailable(), Session(self._reading) as session:
             yield session
+
+    def first(self, query: Executable) -> Row[Any] | None:
+        """The first row of one query, in half the time that a session takes. Raises Unavailable."""
+        with _unavailable(), self._reading.connect() as connection:
+            return connection.execute(query).first()
 
     @staticmethod
     def now_ms(session: Session) -> int:
