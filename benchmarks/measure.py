@@ -17,8 +17,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-import torch
-
 ROOT = Path(__file__).resolve().parent.parent
 FEWEST_STEPS = 2
 WARM_UP = 30  # steps on a GPU: its libraries try out kernels, and after 20 steps it is decided whether to compile
@@ -52,11 +50,15 @@ def images_per_second(
 
 def warm_up_steps() -> int:
     """Steps before the clock starts: the first is slower everywhere; see WARM_UP."""
+    import torch
+
     return WARM_UP if torch.cuda.is_available() else 1
 
 
 def _finish() -> None:
     """A GPU works on after the call has returned."""
+    import torch
+
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 

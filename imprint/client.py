@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from imprint import images as image_files
 from imprint.errors import ConnectionFailed, ImprintError, JobFailed, ServiceError, Unavailable, UsageError
@@ -185,22 +185,35 @@ class Client:
         """Let `name` stand for an encoder; a name in use is moved."""
         self._transport.request("PUT", f"/aliases/{_part(name)}", json={"encoder": encoder})
 
-    def embed(self, images: Iterable[Image], encoder: str = "latest", *, batch_size: int = BATCH) -> NDArray[np.float32]:
+    def embed(
+        self,
+        images: Iterable[Image],
+        encoder: str = "latest",
+        *,
+        normalize: bool = False,
+        dimensions: int | None = None,
+        layer: Literal["pooled", "patch"] = "pooled",
+        batch_size: int = BATCH,
+    ) -> NDArray[np.float32]:
         """Feature vectors, one row per image in the order given: (N, dim) float32.
 
-        `images`: paths, the bytes of image files, or PIL images. Raises Rejected, or UsageError, naming the first image that
-        cannot be read (`embed_each` reports it and goes on).
+        `images`: paths, the bytes of image files, or PIL images. `normalize`: to length 1. `dimensions`: so many principal
+        components of the training images instead of all. `layer="patch"`: local features, (N, rows, columns, width). Raises
+        Rejected, or UsageError, naming the first image that cannot be read (`embed_each` reports it and goes on).
         """
         import io
 
         import numpy as np
 
+        asked = {"layer": layer, "normalize": str(normalize).lower()}
+        if dimensions is not None:
+            asked["dimensions"] = str(dimensions)
         rows = []
         for batch in image_files.batches(images, batch_size, BATCH_BYTES):
             for _, content in batch:
                 if isinstance(content, UsageError):
                     raise content
-            answer = self._embed(encoder, batch, accept="application/x-npy")
+            answer = self._embed(encoder, batch, accept="application/x-npy", **asked)
             rows.append(np.load(io.BytesIO(answer.content), allow_pickle=False))
         if not rows:
             raise UsageError("no images to embed")
@@ -293,4 +306,4 @@ def _part(name: str) -> str:
 def _reason(error: Any) -> str:
     """Why an image has no vector, without its place in the request, which means nothing to the caller."""
     said = str(error.get("message") or error) if isinstance(error, dict) else str(error or "no vector came back")
-    return re.sub(r"^image \d+ (is )?", "", said)
+    return re.sub(r"^image \d+: ", "", said)

@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 
 from ssl_core.data.errors import BadImage
 from ssl_core.data.images import load_square
-from ssl_core.inference import openvino, projection
+from ssl_core.inference import openvino
 from ssl_core.inference.base import AT_ONCE, Backend, Grids, Images, NoGrid, Vectors
 from ssl_core.inference.check import LEAST_COSINE
 from ssl_core.inference.projection import Projection
-from ssl_core.manifest import EncoderCorrupt, EncoderError, Manifest, UnsupportedFormat, read_manifest
+from ssl_core.manifest import PROJECTION_FILE, EncoderCorrupt, EncoderError, Manifest, UnsupportedFormat, read_manifest
 
 log = logging.getLogger(__name__)
 Choice = Literal["auto", "torch", "openvino"]
@@ -121,7 +121,7 @@ class Embedder:
         facts = self.facts.projection
         if facts is None:
             return None
-        path = self.folder / projection.FILE
+        path = self.folder / PROJECTION_FILE
         content = _read(path)
         if hashlib.sha256(content).hexdigest() != facts.sha256:
             raise EncoderCorrupt(f"{path} was changed: its SHA-256 is not the manifest's")

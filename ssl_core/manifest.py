@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.safetensors"
+PROJECTION_FILE = "projection.safetensors"
 _SHA256 = r"^[0-9a-f]{64}$"
 
 
@@ -117,6 +118,12 @@ class Manifest(_Part):
     backends: dict[str, BackendFacts] = {}
     grid: GridFacts | None = None
     projection: ProjectionFacts | None = None
+
+    @property
+    def extras(self) -> list[str]:
+        """Files that belong to the encoder and that it can do without."""
+        projection = [] if self.projection is None else [PROJECTION_FILE]
+        return projection + [name for backend in self.backends.values() for name in backend.files]
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 
 from ssl_core.encoders import Encoder
-from ssl_core.inference import openvino, projection
+from ssl_core.inference import openvino
 from ssl_core.inference.base import Backend, Images, Vectors
 from ssl_core.inference.check import IMAGES, LEAST_COSINE, all_vectors, least_cosine
 from ssl_core.inference.network import ServedNetwork
 from ssl_core.inference.on_torch import OnTorch
 from ssl_core.inference.projection import Projection
-from ssl_core.manifest import BackendFacts, GridFacts, Preprocessing, ProjectionFacts
+from ssl_core.manifest import PROJECTION_FILE, BackendFacts, GridFacts, Preprocessing, ProjectionFacts
 
 PROJECTION_IMAGES = 2048  # that principal components are fitted on; several per dimension of most encoders
 _SHOWN = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)  # dimensions whose share of the variance the manifest tells
@@ -44,7 +44,7 @@ def prepare_serving(encoder: Encoder, preprocessing: Preprocessing, images: Imag
     if len(images) > 1:
         fitted = Projection.fit(all_vectors(fast or trained, images[:PROJECTION_IMAGES]))
         content = fitted.dump()
-        files[projection.FILE] = content
+        files[PROJECTION_FILE] = content
         parts["projection"] = ProjectionFacts(
             most=fitted.most,
             images=min(len(images), PROJECTION_IMAGES),

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from ssl_core.inference.base import Vectors
 
-FILE = "projection.safetensors"
-
 
 @dataclass(frozen=True)
 class Projection:
