@@ -62,7 +62,7 @@ def training(client: Client, folder: str, size: int, seed: int) -> Iterator[str]
     """A job that trains for as long as the block takes; its id."""
     job = client.submit(
         preset="simclr", data={"source": "folder", "path": folder, "size": size}, encoder={"arch": "resnet18"},
-        trainer={"max_epochs": 1000, "batch_size": 64, "seed": seed},
+        trainer={"max_epochs": 1000, "batch_size": 32, "seed": seed},
     )  # fmt: skip
     while not (job.progress and job.progress.step):
         time.sleep(0.1)
