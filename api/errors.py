@@ -199,7 +199,8 @@ def install(app: FastAPI) -> None:
     async def on_anything(request: Request, error: Exception) -> Response:
         log.error("request %s to %s failed", request_id(request), request.url.path, exc_info=error)
         detail = "The fault is ours, not the request's. The log of the service has it under this request's id."
-        return _answer(request, Problem("internal", detail))
+        # Uvicorn ends the connection after an exception; told so, a client does not send its next request into the end.
+        return _answer(request, Problem("internal", detail, headers={"Connection": "close"}))
 
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(RequestValidationError, on_validation)

@@ -131,6 +131,7 @@ class TestProblems:
         monkeypatch.setattr(type(service.repository), "get", lambda *_: 1 / 0)
         answer = service.http.get(f"/jobs/job_{'0' * 26}")
         assert answer.status_code == 500 and answer.json()["type"] == "/docs#internal"
+        assert answer.headers["connection"] == "close", "which it is"
         assert "ZeroDivision" not in answer.text and answer.headers["x-request-id"] == answer.json()["request_id"]
 
     def test_another_site_may_not_change_anything(self, service):

@@ -71,7 +71,8 @@ def publish_encoder(home: Path, job_id: str, scratch: Path) -> str:
 
     spec = TrainSpec(data=DigitsData(size=32, mean=(0.5,), std=(0.25,)))
     facts = {"source": "digits", "images": 1437, "fingerprint": "sha256:0", "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
-    exported = export_encoder(build_encoder("resnet18", 32, "imagenet").eval(), spec, facts, {"knn_top1": 50.0}, scratch)
+    seen = np.random.default_rng(1).integers(0, 256, (16, 32, 32, 3), dtype=np.uint8)
+    exported = export_encoder(build_encoder("resnet18", 32, "imagenet").eval(), spec, facts, {"knn_top1": 50.0}, scratch, seen)
     repository = Repository(connect(f"sqlite:///{home / 'imprint.db'}"))
     claim = repository.claim(job_id, "test", 60)
     assert claim is not None
