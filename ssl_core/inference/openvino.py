@@ -80,6 +80,7 @@ class OpenVino:
             "PERFORMANCE_HINT": "LATENCY",  # all threads work on one batch; the batcher gathers more than one image
             "NUM_STREAMS": "1",
             "INFERENCE_NUM_THREADS": str(threads or cpus()),
+            "ENABLE_CPU_PINNING": "NO",  # threads bound to cores wait for whoever else is there: a training, another encoder
             "INFERENCE_PRECISION_HINT": _PRECISION[precision],
         }
         self._lock = threading.Lock()  # a request of OpenVINO's belongs to one thread at a time
