@@ -26,6 +26,21 @@ JOB_CREATE: dict[str, dict[str, Any]] = {
     },
 }
 
+EMBED_CREATE: dict[str, Any] = {
+    "kind": "embed",
+    "encoder": "latest",
+    "data": {"source": "folder", "path": "photos"},
+    "normalize": True,
+}
+
+VECTORS_PART: dict[str, Any] = {
+    "file": "part-00000.parquet",
+    "images": 16384,
+    "errors": 3,
+    "size_bytes": 33751041,
+    "href": f"/jobs/{_JOB}/vectors/part-00000.parquet",
+}
+
 PREVIEW: dict[str, dict[str, Any]] = {
     "smallest": JOB_CREATE["smallest"],
     "stronger_crops": {"data": {"source": "digits"}, "augment": {"crop_scale": [0.3, 1.0], "blur": 0.5}},

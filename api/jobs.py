@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -14,11 +14,10 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from api.body import json_object
 from api.deps import JobId, Limit, Repo, Services, ServicesDep, cursor
 from api.errors import Problem
-from api.planning import Plan, plan
+from api.kinds import KINDS, planned
 from api.schemas import JobBody, JobStatusName, ListOf, Validated
 from jobs.queue import enqueue
-from jobs.records import JobDraft, JobRecord
-from jobs.repository import Repository
+from jobs.records import JobRecord
 from ssl_core.spec import METHOD_NAMES
 from ssl_core.spec.base import nearest
 
@@ -41,14 +40,15 @@ def submit(
     body: Annotated[dict[str, Any], Depends(json_object)],
     validate_only: Annotated[bool, Query(description="Run every check and answer 200; create nothing.")] = False,
 ) -> JobBody | Validated:
-    """Queue a pretraining job. Everything that is wrong with it is said at once, before anything is queued.
+    """Queue a job: `kind` is `pretrain` (the default) or `embed`. Everything that is wrong with it is said at once, before
+    anything is queued.
 
     With an `Idempotency-Key` header the same body gives the same job, however often it is sent; another body with that key is
     a 422, and a 409 while the first is being checked.
     """
     if validate_only:
         response.status_code = 200
-        return _validated(_plan(services, body), services.repository)
+        return planned(body, services).validated()
     key = idempotency_key(request)
     digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
     with first_of(services, key):
@@ -56,7 +56,7 @@ def submit(
         if record is not None:
             response.headers["Idempotency-Replayed"] = "true"
         else:
-            record = services.repository.create(_draft(_plan(services, body), key, digest))
+            record = services.repository.create(planned(body, services).draft(key, digest))
             enqueue(record.id)  # a wake-up only: without the broker, a worker's sweep finds the job
     response.headers["Location"] = f"/jobs/{record.id}"
     return job_body(record)
@@ -70,9 +70,10 @@ def list_jobs(
     after: Annotated[str | None, Query(description="The `last_id` of the page before.")] = None,
     status: Annotated[JobStatusName | None, Query()] = None,
     method: Annotated[str | None, Query(description="moco, simclr, byol or vicreg.")] = None,
+    kind: Annotated[str | None, Query(description="pretrain or embed.")] = None,
 ) -> ListOf[JobBody]:
-    """Filters: `status`, `method`, and `label.<key>=<value>` for your own labels."""
-    known = {"limit", "after", "status", "method"}
+    """Filters: `status`, `method`, `kind`, and `label.<key>=<value>` for your own labels."""
+    known = {"limit", "after", "status", "method", "kind"}
     labels: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if name.startswith(_LABEL) and len(name) > len(_LABEL) and (name + value).isprintable():
@@ -83,7 +84,10 @@ def list_jobs(
     if method is not None and method not in METHOD_NAMES:
         detail = f"method {method[:100]!r} is not known; {nearest(method, list(METHOD_NAMES))}"
         raise Problem("validation", detail, parameter="method")
-    page = repository.list(limit=limit, after=cursor("job", after), status=status, method=method, labels=labels)
+    if kind is not None and kind not in KINDS:
+        raise Problem("validation", f"kind {kind[:100]!r} is not known; {nearest(kind, list(KINDS))}", parameter="kind")
+    begin = cursor("job", after)
+    page = repository.list(limit=limit, after=begin, status=status, method=method, kind=kind, labels=labels)
     return ListOf(data=[job_body(record) for record in page.data], has_more=page.has_more, **ends(page.data))
 
 
@@ -121,8 +125,15 @@ def job_body(record: JobRecord) -> JobBody:
     links |= {name: f"{here}/{name}" for name in ("cancel", "pause", "resume")}
     if record.encoder_id:
         links |= {"encoder": f"/encoders/{record.encoder_id}", "embed": "/embed"}
+    if record.kind != "pretrain":
+        del links["preview"], links["checkpoints"]
+    result = None
+    if record.result is not None:
+        links["vectors"] = f"{here}/vectors"
+        result = {**record.result, "links": {"vectors": links["vectors"]}}
+        del result["folder"]  # where it lies is the service's own affair
     fields = {name: getattr(record, name) for name in JobBody.model_fields if hasattr(record, name)}
-    return JobBody.model_validate({**fields, "encoder": record.encoder_id, "links": links})
+    return JobBody.model_validate({**fields, "encoder": record.encoder_id, "result": result, "links": links})
 
 
 def ends(records: list[Any]) -> dict[str, str | None]:
@@ -154,48 +165,3 @@ def first_of(services: Services, key: str | None) -> Iterator[None]:
     finally:
         with services.lock:
             services.submitting.discard(key)
-
-
-def path_of(repository: Repository) -> Callable[[str], str | None]:
-    """Where a registered dataset lies, or None."""
-
-    def look_up(dataset_id: str) -> str | None:
-        found = repository.find_dataset(dataset_id)
-        return None if found is None else found.path
-
-    return look_up
-
-
-def _plan(services: Services, body: dict[str, Any]) -> Plan:
-    return plan(body, services.settings.data_root, path_of(services.repository))
-
-
-def _validated(made: Plan, repository: Repository) -> Validated:
-    spec = made.spec.model_dump(mode="json")
-    estimate = {**made.estimate, **_time(spec, made.estimate["steps_total"], repository)}
-    return Validated(
-        spec=spec, recipe=made.recipe, notes=made.notes, warnings=made.warnings, data=made.found(), estimate=estimate
-    )
-
-
-def _time(spec: dict[str, Any], steps: int, repository: Repository) -> dict[str, Any]:
-    """How long it may take, by the speed of the newest job with the same network, size and method; null before there is one."""
-    for record in repository.list(status="succeeded", method=spec["method"]["name"], limit=50).data:
-        alike = record.spec["encoder"] == spec["encoder"] and record.spec["data"]["size"] == spec["data"]["size"]
-        if alike and record.progress and record.progress["images_per_second"]:
-            seconds = steps * spec["trainer"]["batch_size"] / record.progress["images_per_second"]
-            return {"seconds": round(seconds), "measured_by": record.id}
-    return {"seconds": None, "measured_by": None}
-
-
-def _draft(made: Plan, key: str | None, digest: str) -> JobDraft:
-    return JobDraft(
-        name=made.create.name,
-        kind=made.create.kind,
-        method=made.spec.method.name,
-        spec=made.spec.model_dump(mode="json"),
-        labels=dict(made.create.labels),
-        idempotency_key=key,
-        request_hash=digest,
-        notes=[*made.notes, *made.warnings],
-    )

@@ -13,16 +13,17 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api import examples
+from api.bulk_schemas import EmbedCreate
 from api.embed_schemas import EmbedOptions, EmbedRequest
 from api.openai import OpenAIRequest
 from api.pictures import MAX_IMAGES
 from api.planning import SECTIONS
 from api.schemas import AliasPut, DatasetCreate, JobCreate, ProblemBody
 from ssl_core.spec import TrainSpec
+from ssl_core.spec.embed import EmbedSpec
 
 _REF = "#/components/schemas/"
 _BODIES: dict[tuple[str, str], tuple[type[BaseModel], dict[str, Any]]] = {
-    ("post", "/jobs"): (JobCreate, examples.JOB_CREATE),
     ("post", "/preview"): (JobCreate, examples.PREVIEW),
     ("post", "/v1/embeddings"): (OpenAIRequest, {"picture": examples.OPENAI}),
     ("post", "/datasets"): (DatasetCreate, {"folder": examples.DATASET_CREATE}),
@@ -37,12 +38,14 @@ def document(app: FastAPI) -> dict[str, Any]:
         schemas: dict[str, Any] = made.setdefault("components", {}).setdefault("schemas", {})
         schemas.update(_models())
         for name in ("JobBody", "Validated"):
-            schemas[name]["properties"]["spec"] = {"$ref": _REF + "TrainSpec", "description": "Complete, with every default."}
+            specs = [{"$ref": _REF + spec} for spec in ("TrainSpec", "EmbedSpec")]
+            schemas[name]["properties"]["spec"] = {"anyOf": specs, "description": "Complete, with every default."}
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         for (method, path), (model, shown) in _BODIES.items():
             content = {"schema": {"$ref": _REF + model.__name__}, "examples": _examples(shown)}
             made["paths"][path][method]["requestBody"] = {"required": True, "content": {"application/json": content}}
+        made["paths"]["/jobs"]["post"]["requestBody"] = _jobs_body()
         _embed(made["paths"]["/embed"]["post"])
         for operations in made["paths"].values():
             for operation in operations.values():
@@ -53,7 +56,18 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 def _models() -> dict[str, Any]:
     """Schemas of the bodies and of TrainSpec; the sections of JobCreate and the spec of a job are TrainSpec's own."""
-    models = (JobCreate, OpenAIRequest, DatasetCreate, AliasPut, EmbedOptions, EmbedRequest, ProblemBody, TrainSpec)
+    models = (
+        JobCreate,
+        EmbedCreate,
+        EmbedSpec,
+        OpenAIRequest,
+        DatasetCreate,
+        AliasPut,
+        EmbedOptions,
+        EmbedRequest,
+        ProblemBody,
+        TrainSpec,
+    )
     _, found = models_json_schema([(model, "validation") for model in models], ref_template=_REF + "{model}")
     schemas: dict[str, Any] = found["$defs"]
     sections, body = schemas["TrainSpec"]["properties"], schemas["JobCreate"]["properties"]
@@ -61,7 +75,16 @@ def _models() -> dict[str, Any]:
         description = f"{body[name].get('description', '')} Every field is optional; what is given overrides the preset."
         section = {key: value for key, value in sections[name].items() if key not in {"default", "description"}}
         body[name] = {**section, "description": description}
+    data = schemas["EmbedCreate"]["properties"]["data"]
+    schemas["EmbedCreate"]["properties"]["data"] = {**sections["data"], "description": data["description"]}
     return schemas
+
+
+def _jobs_body() -> dict[str, Any]:
+    """One of the kinds' bodies."""
+    schema = {"anyOf": [{"$ref": _REF + model.__name__} for model in (JobCreate, EmbedCreate)]}
+    shown = _examples({**examples.JOB_CREATE, "vectors_of_a_folder": examples.EMBED_CREATE})
+    return {"required": True, "content": {"application/json": {"schema": schema, "examples": shown}}}
 
 
 def _embed(operation: dict[str, Any]) -> None:

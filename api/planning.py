@@ -1,4 +1,4 @@
-"""From a submitted body to a complete, checked spec: every problem is found before anything is queued.
+"""From the body of a pretraining job to a complete, checked spec: every problem is found before anything is queued.
 
 body -> JobCreate -> describe(data) -> complete(sections, preset, facts) -> preflight.check(spec). What one step finds wrong does
 not keep the others from looking, as far as they can, so that a person sees all of it at once.
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from api.errors import invalid
 from api.schemas import JobCreate
+from jobs.repository import Repository
 from ssl_core.data.errors import DataError
 from ssl_core.data.sources import SourceFacts, describe
 from ssl_core.preflight import check
@@ -53,7 +54,7 @@ def plan(body: dict[str, Any], data_root: Path, path_of: PathOf) -> Plan:
     create = _create(body, problems)
     sections = {name: body[name] for name in SECTIONS if isinstance(body.get(name), dict)}
     preset = _preset(body.get("preset"), problems)
-    notes = _data(sections, preset, body, path_of, problems)
+    notes = put_data(sections, preset, body, path_of, problems)
     facts = _complete(sections, preset, data_root, problems)
     if problems or create is None or facts is None:
         raise invalid(list(dict.fromkeys(problems)))
@@ -67,6 +68,16 @@ def plan(body: dict[str, Any], data_root: Path, path_of: PathOf) -> Plan:
         raise invalid(checked.problems)
     warnings = list(dict.fromkeys([*facts.problems, *checked.warnings]))
     return Plan(create, completed.spec, completed.recipe, [*notes, *completed.notes], warnings, facts, dict(checked.estimate))
+
+
+def path_of(repository: Repository) -> PathOf:
+    """Where a registered dataset lies, or None."""
+
+    def look_up(dataset_id: str) -> str | None:
+        found = repository.find_dataset(dataset_id)
+        return None if found is None else found.path
+
+    return look_up
 
 
 def _create(body: dict[str, Any], problems: Found) -> JobCreate | None:
@@ -93,7 +104,7 @@ def _preset(given: object, problems: Found) -> str | None:
     return given
 
 
-def _data(sections: dict[str, Any], preset: str | None, body: dict[str, Any], path_of: PathOf, problems: Found) -> list[str]:
+def put_data(sections: dict[str, Any], preset: str | None, body: dict[str, Any], path_of: PathOf, problems: Found) -> list[str]:
     """Put a registered dataset's folder in its place; see that there is data at all. Returns notes."""
     data = sections.get("data")
     if data is None:

@@ -14,8 +14,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from api.body import json_object
 from api.deps import JobId, Services, ServicesDep
 from api.errors import Problem, invalid
-from api.jobs import path_of
-from api.planning import plan
+from api.planning import path_of, plan
 from ssl_core.data.errors import DataError
 from ssl_core.spec import TrainSpec
 

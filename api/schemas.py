@@ -76,7 +76,7 @@ class Progress(Answer):
     """How far a job is."""
 
     epoch: int | None = None
-    step: int | None = None
+    step: int | None = Field(None, description="Of kind embed: images.")
     steps_total: int | None = None
     fraction: float | None = Field(None, description="0 to 1.")
     images_per_second: float | None = None
@@ -116,7 +116,7 @@ class JobBody(Answer):
     name: str | None
     kind: str
     status: JobStatusName
-    phase: str | None = Field(description="While it runs: preparing, training, evaluating or exporting.")
+    phase: str | None = Field(description="While it runs: preparing, training, evaluating or exporting; or embedding.")
     requested: str | None = Field(description="cancel or pause, asked of a running job and not done yet.")
     attempt: int = Field(description="How many times a worker has taken the job up.")
     created_at: datetime
@@ -125,13 +125,16 @@ class JobBody(Answer):
     progress: Progress | None
     metrics: dict[str, float | None] = Field(description="The latest value of each; accuracies in percent.")
     health: Health | None
-    spec: dict[str, Any] = Field(description="The complete TrainSpec, with every default filled in.")
+    spec: dict[str, Any] = Field(description="Complete, with every default filled in.")
     encoder: str | None = Field(description="The encoder's id, once there is one.")
     error: JobError | None
     labels: dict[str, str]
     notes: list[str] = Field(description="What was chosen for you and why, and warnings.")
     data: dict[str, Any] | None = Field(
         description="What the trainer found: images, held_out, classes, fingerprint; unreadable files, the first 20 named."
+    )
+    result: dict[str, Any] | None = Field(
+        description="Of kind embed, once it has succeeded: images, errors, dim, shards, size_bytes, links."
     )
     links: dict[str, str]
 
@@ -152,8 +155,8 @@ class Validated(Answer):
     model_config = ConfigDict(json_schema_extra={"examples": [examples.VALIDATED]})
 
     valid: Literal[True] = True
-    spec: dict[str, Any] = Field(description="The complete TrainSpec, with every default filled in.")
-    recipe: str = Field(description="The preset under it, or the default that was chosen.")
+    spec: dict[str, Any] = Field(description="Complete, with every default filled in.")
+    recipe: str | None = Field(description="The preset under it, or the default that was chosen; null for other kinds.")
     notes: list[str] = Field(description="What was chosen for you, and why.")
     warnings: list[str] = Field(description="What will work, but perhaps not as hoped.")
     data: dict[str, Any] = Field(description="What was found: images, held_out, classes, typical_size, fingerprint.")

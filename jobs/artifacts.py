@@ -1,8 +1,10 @@
-"""Where the files of jobs and encoders lie below the home, and how an encoder is published: whole, once, or not at all.
+"""Where the files of jobs lie below the home, and how what they make is published: whole, once, or not at all.
 
     home/jobs/<job id>/spec.json
     home/jobs/<job id>/<attempt>/{events.jsonl, log.txt, checkpoints/, encoder/}
+    home/jobs/<job id>/<attempt>/vectors/{files, plan.json, part-00000.parquet, …, result.json}     of kind embed
     home/encoders/<encoder id>.<attempt>/{model.safetensors, manifest.json}
+    home/vectors/<job id>.<attempt>/{part-00000.parquet, …, result.json}
 
 Each attempt has folders of its own, so a stale writer overwrites nothing.
 """
@@ -14,13 +16,14 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from jobs.ids import encoder_id
 
 _ID = re.compile(r"[a-z]+_[0-9A-HJKMNP-TV-Z]{26}")
-_ENCODER_FOLDER = re.compile(r"^\.?enc_[0-9A-HJKMNP-TV-Z]{26}\.")
+_PUBLISHED = re.compile(r"^\.?(enc|job)_[0-9A-HJKMNP-TV-Z]{26}\.")
 _LEFTOVER_SECONDS = 3600
 
 
@@ -31,6 +34,7 @@ class Artifacts:
         self.home = home
         self.jobs = home / "jobs"
         self.encoders = home / "encoders"
+        self.vectors = home / "vectors"
 
     def job_folder(self, job_id: str) -> Path:
         """All of a job's files. Raises ValueError for what is not an id."""
@@ -64,37 +68,27 @@ class Artifacts:
 
     def publish(self, job_id: str, attempt: int, exported: Path) -> Path:
         """Copy an exported encoder to where it is served from; the folder appears at once and whole, or not at all."""
-        target = self.encoders / f"{encoder_id(job_id)}.{attempt}"
-        if target.is_dir():  # this attempt published before and died before recording it
-            return target
-        temporary = self.encoders / f".{target.name}.{os.getpid()}.tmp"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        try:
-            for file in sorted(exported.iterdir()):
-                shutil.copyfile(file, temporary / file.name)
-                _sync(temporary / file.name)
-            _sync(temporary)
-            temporary.rename(target)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-        _sync(self.encoders)
-        return target
+        return _publish(sorted(exported.iterdir()), self.encoders / f"{encoder_id(job_id)}.{attempt}", shutil.copyfile)
+
+    def publish_vectors(self, job_id: str, attempt: int, made: Path) -> Path:
+        """The same for a job's vectors. Whole shards are never written again, so they are linked and not copied."""
+        files = [*sorted(made.glob("part-*.parquet")), made / "result.json"]
+        return _publish(files, self.vectors / f"{job_id}.{attempt}", _link)
 
     def remove_leftovers(self, recorded: set[str], now: float | None = None) -> list[Path]:
-        """Remove encoder folders that no row names and that are older than an hour; returns them.
+        """Remove published folders that no row names and that are older than an hour; returns them.
 
         Compared by name, which ids make unique: a home that was moved, or is mounted elsewhere, must not lose its encoders.
-        Only what has the name of a published or half-published encoder is touched.
+        Only what has the name of something published or half-published is touched.
         """
-        if not self.encoders.is_dir():
-            return []
         before = (time.time() if now is None else now) - _LEFTOVER_SECONDS
         names = {Path(folder).name for folder in recorded}
         left = [
             each
-            for each in self.encoders.iterdir()
-            if _ENCODER_FOLDER.match(each.name) and each.name not in names and _modified(each) < before
+            for place in (self.encoders, self.vectors)
+            if place.is_dir()
+            for each in place.iterdir()
+            if _PUBLISHED.match(each.name) and each.name not in names and _modified(each) < before
         ]
         for folder in left:
             shutil.rmtree(folder, ignore_errors=True)
@@ -104,6 +98,40 @@ class Artifacts:
         """Remove the checkpoints of earlier attempts once a job has succeeded; the last attempt keeps last and best."""
         for folder in self.earlier_attempts(job_id, attempt):
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+    def clear_vectors(self, job_id: str, attempt: int) -> None:
+        """Remove all attempts' shards once they are published."""
+        for folder in (self.attempt_folder(job_id, attempt), *self.earlier_attempts(job_id, attempt)):
+            shutil.rmtree(folder / "vectors", ignore_errors=True)
+
+
+def _publish(files: Iterable[Path], target: Path, put: Callable[[Path, Path], object]) -> Path:
+    """`put` the files into a temporary folder beside `target`, make them durable, and rename it."""
+    if target.is_dir():  # this attempt published before and died before recording it
+        return target
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        for file in files:
+            put(file, temporary / file.name)
+            _sync(temporary / file.name)
+        _sync(temporary)
+        temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    _sync(target.parent)
+    return target
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same file under another name; a copy where the disk knows no hard links."""
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _modified(path: Path) -> float:

@@ -60,7 +60,9 @@ class Catalogue:
         row = self.database.first(query)
         if row is not None:
             return row.id, row.folder
-        job = self.database.first(select(Job.status).where(Job.id == name))
+        job = self.database.first(select(Job.status, Job.kind).where(Job.id == name))
+        if job is not None and job.kind != "pretrain":
+            raise Conflict(f"job {name} is of kind {job.kind} and makes no encoder")
         if job is not None:
             raise Conflict(f"job {name} is {job.status} and has no encoder" + (" yet" if job.status != "failed" else ""))
         if name == LATEST:
@@ -76,6 +78,12 @@ class Catalogue:
         """The folders that belong to a row; all others are left over from a crash."""
         with self.database.read() as session:
             return set(session.scalars(select(Encoder.folder)))
+
+    def result_folders(self) -> set[str]:
+        """The folders of the results that jobs left behind, as `encoder_folders` for encoders."""
+        with self.database.read() as session:
+            results = session.scalars(select(Job.result).where(Job.result.is_not(None)))
+            return {str(result["folder"]) for result in results if result}
 
     def aliases(self) -> list[AliasRecord]:
         """All aliases by name."""

@@ -12,7 +12,7 @@ from jobs.database import Database
 from jobs.errors import Fenced
 from jobs.ids import encoder_id
 from jobs.models import Encoder, Job, Metric
-from jobs.records import Claim, EncoderDraft, Json, Point, Report
+from jobs.records import Claim, EncoderDraft, Json, Point, Report, ResultDraft
 from jobs.rows import find_job, note
 from jobs.status import JobStatus, check
 
@@ -52,7 +52,7 @@ class Lifecycle:
             if job.started_ms is None:
                 job.started_ms = now
             note(session, job, now, "running", {"by": worker})
-            return Claim(job.id, job.attempt, job.spec)
+            return Claim(job.id, job.attempt, job.spec, job.kind)
 
     def record(self, job_id: str, attempt: int, report: Report, lease_seconds: float) -> Requested | None:
         """Write what a trainer said and renew the lease; returns what the user asked for meanwhile. Raises Fenced."""
@@ -102,6 +102,13 @@ class Lifecycle:
             job.encoder_id = new
             _end(session, job, JobStatus.SUCCEEDED, now, {"by": job.worker, "encoder": new})
             return new
+
+    def finish(self, job_id: str, attempt: int, draft: ResultDraft) -> None:
+        """The job is done and its files are in place, recorded together. Raises Fenced."""
+        with self.database.write() as session:
+            job = _fenced(session, job_id, attempt)
+            job.result = {"folder": draft.folder, **draft.facts}
+            _end(session, job, JobStatus.SUCCEEDED, self.database.now_ms(session), {"by": job.worker, "result": draft.facts})
 
     def fail(self, job_id: str, attempt: int, error: Json) -> None:
         """The job would fail again the same way. Raises Fenced."""

@@ -46,6 +46,7 @@ class Job(Base):
     notes: Mapped[list[str]] = mapped_column(JSON)  # what was chosen for the user, and warnings
     data: Mapped[dict[str, Any] | None] = mapped_column(JSON)  # what the trainer found: counts, unreadable files
     spec: Mapped[dict[str, Any]] = mapped_column(JSON)
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # of kinds that make no encoder
 
     __table_args__ = (Index("ix_jobs_status", "status", "id"), Index("ix_jobs_method", "method", "id"))
 

@@ -48,6 +48,7 @@ class JobRecord:
     data: Json | None
     spec: Json
     encoder_id: str | None
+    result: Json | None = None  # of a kind that makes no encoder, once there is one
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Claim:
     job_id: str
     attempt: int
     spec: Json
+    kind: str = "pretrain"
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,14 @@ class EncoderDraft:
     sha256: str
     size_bytes: int
     folder: str
+
+
+@dataclass(frozen=True)
+class ResultDraft:
+    """What a job of another kind leaves behind: its files are in place, in `folder` below the home."""
+
+    folder: str
+    facts: Json  # what GET /jobs/{id} shows of it
 
 
 @dataclass(frozen=True)

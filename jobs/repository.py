@@ -27,6 +27,7 @@ from jobs.records import (
     Page,
     Point,
     Report,
+    ResultDraft,
 )
 from jobs.rows import find_job, job_record, made_by_key, note, remember_key, when
 from jobs.status import JobStatus, check
@@ -104,6 +105,7 @@ class Repository(Lifecycle, Catalogue):
         after: str | None = None,
         status: str | None = None,
         method: str | None = None,
+        kind: str | None = None,
         labels: dict[str, str] | None = None,
     ) -> Page[JobRecord]:
         """Jobs, newest first, beginning after the id `after`."""
@@ -114,6 +116,8 @@ class Repository(Lifecycle, Catalogue):
             query = query.where(Job.status == status)
         if method is not None:
             query = query.where(Job.method == method)
+        if kind is not None:
+            query = query.where(Job.kind == kind)
         for key, value in (labels or {}).items():
             having = select(JobLabel.job_id).where(JobLabel.key == key, JobLabel.value == value)
             query = query.where(Job.id.in_(having))
@@ -216,4 +220,5 @@ __all__ = [
     "Point",
     "Report",
     "Repository",
+    "ResultDraft",
 ]

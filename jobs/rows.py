@@ -71,6 +71,7 @@ def job_record(job: Job) -> JobRecord:
         data=job.data,
         spec=job.spec,
         encoder_id=job.encoder_id,
+        result=job.result,
     )
 
 

@@ -1,7 +1,10 @@
-"""python -m ssl_core SPEC.json --out DIR: the whole of training, without any service.
+"""python -m ssl_core SPEC.json --out DIR: the whole of training, or of embedding a folder, without any service.
 
-Exit status: 0 the encoder is exported; 2 usage; 3 stopped on request, a checkpoint is written; 4 would fail again the same
-way (the error event says why); anything else is a crash, and a new attempt with --resume goes on from the last checkpoint.
+The spec's `kind` says what is done; RUNS is the one place that knows the kinds.
+
+Exit status: 0 done (the encoder is exported, or the vectors are written); 2 usage; 3 stopped on request, a checkpoint is written;
+4 would fail again the same way (the error event says why); anything else is a crash, and a new attempt with --resume goes on from
+the last checkpoint.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -57,11 +61,14 @@ def _die_with_parent() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m ssl_core", description="Pretrain an encoder on images, without a service.")
+    parser = argparse.ArgumentParser(
+        prog="python -m ssl_core", description="Pretrain an encoder, or embed a folder, without a service."
+    )
     parser.add_argument("spec", type=Path, help='JSON, e.g. {"data": {"source": "digits"}}; what is left open gets a default')
     parser.add_argument("--out", type=Path, required=True, help="folder for events.jsonl, checkpoints/ and encoder/")
     parser.add_argument("--data-root", type=Path, default=Path(os.environ.get("IMPRINT_DATA_ROOT", ".")), help="default: here")
     parser.add_argument("--preset", help="a recipe to start from")
+    parser.add_argument("--encoder", type=Path, help="folder of the encoder, for a spec of kind embed")
     parser.add_argument("--cache", type=Path, help="folder of prepared images that runs share; default: they are kept in memory")
     parser.add_argument("--cache-bytes", type=int, help="most that it may take; default: a quarter of its disk")
     parser.add_argument("--resume", type=Path, action="append", default=[], help="folder of an earlier attempt, newest first")
@@ -107,12 +114,40 @@ def _run(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> int:
     from ssl_core.data.sources import DataError
 
     try:
-        spec = read_spec(arguments.spec, arguments.preset, arguments.data_root)
+        kind = _kind(arguments.spec)
+        return RUNS[kind](arguments, stop, events, hopeless)
     except DataError as error:
         return hopeless("data_error", str(error), error.hint)
     except ValidationError as error:
         problems = "; ".join(f"{pointer}: {text}" for pointer, text in explain_all(error))
         return hopeless("invalid_spec", problems, "docs/methods.md lists every field")
+    except (ValueError, UnreadableSpec) as error:
+        return hopeless("invalid_spec", str(error))
+
+
+class UnreadableSpec(Exception):
+    """The spec file is missing, no JSON, or of a kind that is not known."""
+
+
+def _kind(path: Path) -> str:
+    try:
+        spec = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UnreadableSpec(f"{path}: {error}") from error
+    kind = spec.get("kind", "pretrain") if isinstance(spec, dict) else "pretrain"
+    if kind not in RUNS:
+        raise UnreadableSpec(f"{path}: kind = {kind!r} is not known; valid: {', '.join(RUNS)}")
+    return str(kind)
+
+
+Hopeless = Callable[..., int]  # (code, message, hint) -> HOPELESS, having said why
+
+
+def _pretrain(arguments: argparse.Namespace, stop: _StopFlag, events: Events, hopeless: Hopeless) -> int:
+    try:
+        spec = read_spec(arguments.spec, arguments.preset, arguments.data_root)
+    except ValidationError:
+        raise
     except (ValueError, OSError) as error:
         return hopeless("invalid_spec", f"{arguments.spec}: {error}")
 
@@ -139,18 +174,44 @@ def _run(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> int:
     except Stopped as stopped:
         events.emit("stopped", step=stopped.step)
         return STOPPED
-    except DataError as error:
-        return hopeless("data_error", str(error), error.hint)
     except Diverged as error:
         return hopeless("diverged", str(error), _DIVERGED_HINT)
     except torch.OutOfMemoryError as error:
         return hopeless("out_of_memory", str(error).splitlines()[0], "lower trainer.batch_size or data.size")
     except ExportError as error:
         return hopeless("diverged", str(error), _DIVERGED_HINT)
-    except ValueError as error:
-        return hopeless("invalid_spec", str(error))
     events.emit("finished")
     return FINISHED
+
+
+def _embed(arguments: argparse.Namespace, stop: _StopFlag, events: Events, hopeless: Hopeless) -> int:
+    from ssl_core.bulk.run import Stopped, embed_folder
+    from ssl_core.manifest import EncoderError
+    from ssl_core.spec.embed import EmbedSpec
+
+    spec = EmbedSpec.model_validate_json(arguments.spec.read_bytes())
+    if arguments.encoder is None:
+        return hopeless("invalid_spec", "a spec of kind embed needs the folder of its encoder", "give it with --encoder FOLDER")
+    try:
+        embed_folder(
+            spec,
+            arguments.encoder,
+            arguments.out,
+            data_root=arguments.data_root,
+            events=events,
+            resume=arguments.resume,
+            asked_to_stop=stop,
+        )
+    except Stopped as stopped:
+        events.emit("stopped", step=stopped.images)
+        return STOPPED
+    except EncoderError as error:
+        return hopeless("encoder_error", str(error), "train the encoder again, or restore its files")
+    events.emit("finished")
+    return FINISHED
+
+
+RUNS: dict[str, Callable[[argparse.Namespace, _StopFlag, Events, Hopeless], int]] = {"pretrain": _pretrain, "embed": _embed}
 
 
 if __name__ == "__main__":

@@ -58,8 +58,9 @@ def print_event(event: dict[str, Any]) -> None:
     """A line of plain text on stderr for whoever runs the trainer by hand, or reads its log."""
     kind = event["type"]
     if kind == "progress":
+        begin = f"epoch {event['epoch']}  step" if "epoch" in event else "image"
         text = (
-            f"epoch {event['epoch']}  step {event['step']}/{event['steps_total']} ({event['fraction']:.0%})  "
+            f"{begin} {event['step']}/{event['steps_total']} ({event['fraction']:.0%})  "
             f"{event['images_per_second']:.0f} images/s  {_clock(event['eta_seconds'])} left"
         )
     elif kind == "metrics":

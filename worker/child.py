@@ -51,10 +51,12 @@ class Child:
         env: Mapping[str, str],
         cache: Path | None = None,
         cache_bytes: int | None = None,
+        more: Sequence[str] = (),
     ) -> Child:
         """Start `command SPEC --out OUT …`; what it prints goes to OUT/log.txt. Raises OSError.
 
         `cache`: the folder of prepared images that jobs share, at most `cache_bytes` of them (None: the trainer's default).
+        `more`: what only the job's kind needs.
         """
         out.mkdir(parents=True, exist_ok=True)
         arguments = [*command, str(spec), "--out", str(out), "--data-root", str(data_root), "--parent-pipe"]
@@ -62,6 +64,7 @@ class Child:
             arguments += ["--cache", str(cache)]
         if cache is not None and cache_bytes is not None:
             arguments += ["--cache-bytes", str(cache_bytes)]
+        arguments += more
         for folder in resume:
             arguments += ["--resume", str(folder)]
         with (out / "log.txt").open("ab") as log:

@@ -5,7 +5,6 @@ The supervisor holds the lease. Whoever fences it off (a later attempt) makes it
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import socket
@@ -17,12 +16,13 @@ from collections.abc import Callable
 from typing import Any
 
 from jobs.artifacts import Artifacts
-from jobs.errors import Fenced, Unavailable
-from jobs.records import Claim, EncoderDraft, Report
+from jobs.errors import Fenced, NotFound, Unavailable
+from jobs.records import Claim, Report
 from jobs.repository import Repository
 from jobs.settings import Settings
 from jobs.status import JobStatus
 from worker.child import DEFAULT_COMMAND, Child, environment, in_words, log_tail, wait
+from worker.kinds import KINDS
 from worker.tail import Tail, report
 
 log = logging.getLogger("worker")
@@ -62,6 +62,10 @@ class Supervisor:
             return
         log.info("%s attempt %d begins", claim.job_id, claim.attempt)
         try:
+            if claim.kind not in KINDS:
+                message = f"this worker knows no jobs of kind {claim.kind!r}, only {', '.join(KINDS)}"
+                error = {"code": "unknown_kind", "message": message, "hint": "update the worker, then resume the job"}
+                return self.repository.fail(claim.job_id, claim.attempt, error)
             _Attempt(self, claim).run()
         except Fenced as fenced:
             log.warning("%s", fenced)
@@ -79,6 +83,7 @@ class _Attempt:
         self.shutdown = supervisor.shutdown
         self.wake = supervisor.wake
         self.claim = claim
+        self.kind = KINDS[claim.kind]
         self.out = self.artifacts.attempt_folder(claim.job_id, claim.attempt)
         self.tail = Tail(self.out / "events.jsonl")
         self.phase: str | None = None
@@ -113,7 +118,16 @@ class _Attempt:
             resume = self.artifacts.earlier_attempts(self.claim.job_id, self.claim.attempt)
             cache, cache_bytes = self.settings.cache, self.settings.cache_bytes
             env = environment(os.environ)
-            return Child.start(command, spec, self.out, self.settings.data_root, resume, env, cache, cache_bytes)
+            more = self.kind.arguments(self.claim, self.repository, self.settings.home)
+            return Child.start(command, spec, self.out, self.settings.data_root, resume, env, cache, cache_bytes, more)
+        except NotFound as missing:
+            error = {
+                "code": "encoder_error",
+                "message": str(missing),
+                "hint": "submit the job again with an encoder that there is",
+            }
+            self.repository.fail(self.claim.job_id, self.claim.attempt, error)
+            return None
         except OSError as error:
             text = f"the trainer could not be started: {error}"
             self._crashed(
@@ -230,21 +244,15 @@ class _Attempt:
 
     def _publish(self) -> None:
         self.repository.requested(self.claim.job_id, self.claim.attempt)  # raises Fenced: publish nothing then
-        exported = self.out / "encoder"
         try:
-            manifest = json.loads((exported / "manifest.json").read_text(encoding="utf-8"))
-            names = ("arch", "dim", "method", "metrics", "sha256", "size_bytes")
-            known = {name: manifest[name] for name in names}
-            folder = self.artifacts.publish(self.claim.job_id, self.claim.attempt, exported)
+            draft = self.kind.publish(self.claim, self.artifacts, self.out)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            text = f"the encoder could not be published: {type(error).__name__}: {error}"
+            text = f"the {self.kind.product} could not be published: {type(error).__name__}: {error}"
             self._crashed({"code": "not_published", "message": text, "hint": "look at the disk that holds IMPRINT_HOME"})
             return
-        # Relative, so that the home can be moved or mounted elsewhere.
-        draft = EncoderDraft(folder=str(folder.relative_to(self.settings.home)), **known)
-        encoder = self.repository.succeed(self.claim.job_id, self.claim.attempt, draft)
-        log.info("%s succeeded: %s", self.claim.job_id, encoder)
-        self.artifacts.clear_checkpoints(self.claim.job_id, self.claim.attempt)
+        made = self.kind.record(self.claim, self.repository, draft)
+        log.info("%s succeeded: %s", self.claim.job_id, made)
+        self.kind.clear(self.claim, self.artifacts)
 
     def _crashed(self, error: dict[str, Any]) -> None:
         status = self.repository.crashed(self.claim.job_id, self.claim.attempt, error, self.settings.max_attempts)

@@ -55,7 +55,8 @@ class Sweeper:
             self.wake(job_id)
         if time.monotonic() - self._cleaned > _CLEAN_EVERY:
             self._cleaned = time.monotonic()
-            Artifacts(self.settings.home).remove_leftovers(self.repository.encoder_folders())
+            recorded = self.repository.encoder_folders() | self.repository.result_folders()
+            Artifacts(self.settings.home).remove_leftovers(recorded)
         return woken
 
     def _overlooked(self) -> list[str]:

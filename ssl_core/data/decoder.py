@@ -5,7 +5,7 @@ a second in one thread, 3,300 in two, 6,500 in two processes), and a decoder tha
 trainer along. So each `Decoder` is a child process that is handed chunks of files and writes their pixels into a prepared file
 itself; only what it learnt about them comes back. It ends when its stdin does, so it never outlives whoever started it.
 
-    python -m ssl_core.data.decoder IMAGES SIDE      requests and answers are JSON, one a line
+    python -m ssl_core.data.decoder IMAGES SIDE SHORT_SIDE LAYOUT      requests and answers are JSON, one a line
 
 Knows no torch.
 """
@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -30,6 +31,7 @@ from ssl_core.data.images import load_square
 
 PACKAGE = Path(__file__).resolve().parents[2]
 UNKNOWN = 0  # the hash of a file that could not be read
+Layout = Literal["planar", "packed"]  # rows of (3, side, side), as training reads them, or (side, side, 3), as encoders do
 
 
 @dataclass(frozen=True)
@@ -49,18 +51,21 @@ class Crashed(RuntimeError):
 class Decoder:
     """One child. `decode` is called from one thread at a time."""
 
-    def __init__(self, images: Path, side: int) -> None:
+    def __init__(self, images: Path | int, side: int, short_side: int | None = None, layout: Layout = "planar") -> None:
+        """`images`: the file to write into, by its path or as an open file's descriptor. Pictures are cut to `side` after their
+        short side was resized to `short_side` (default: the same)."""
         path = os.pathsep.join([str(PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])])
         # A stop is SIGTERM to the whole process group; a decoder that obeyed it would look like one that a file has killed.
         # A child inherits what its starter's thread blocks, so there is no moment at which it is not protected.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "ssl_core.data.decoder", str(images), str(side)],
+                [sys.executable, "-m", "ssl_core.data.decoder", str(images), str(side), str(short_side or side), layout],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-                cwd=images.parent,
+                cwd=images.parent if isinstance(images, Path) else None,
+                pass_fds=() if isinstance(images, Path) else (images,),
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -104,7 +109,7 @@ def hash_of(path: Path) -> int:
         return UNKNOWN
 
 
-def _decode(path: Path, side: int) -> tuple[Seen, np.ndarray | None]:
+def _decode(path: Path, side: int, short_side: int) -> tuple[Seen, np.ndarray | None]:
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
@@ -114,24 +119,26 @@ def _decode(path: Path, side: int) -> tuple[Seen, np.ndarray | None]:
         return Seen(0, 0, UNKNOWN, reason), None
     known = status.st_size, status.st_mtime_ns, content_hash(data)
     try:
-        return Seen(*known, None), load_square(data, side, side).transpose(2, 0, 1)
+        return Seen(*known, None), load_square(data, side, short_side)
     except BadImage as error:
         return Seen(*known, error.reason), None
 
 
 def main() -> None:
     """Serve requests until stdin ends."""
-    images, side = os.open(sys.argv[1], os.O_WRONLY), int(sys.argv[2])
+    images = int(sys.argv[1]) if sys.argv[1].isdigit() else os.open(sys.argv[1], os.O_WRONLY)
+    side, short_side, planar = int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "planar"
+    shape = (3, side, side) if planar else (side, side, 3)
     row_bytes = 3 * side * side
     for line in sys.stdin.buffer:
         request = json.loads(line)
-        rows = np.zeros((len(request["paths"]), 3, side, side), np.uint8)
+        rows = np.zeros((len(request["paths"]), *shape), np.uint8)
         seen: list[Seen] = []
         for at, path in enumerate(request["paths"]):
-            file, pixels = _decode(Path(request["root"], path), side)
+            file, pixels = _decode(Path(request["root"], path), side, short_side)
             seen.append(file)
             if pixels is not None:
-                rows[at] = pixels
+                rows[at] = pixels.transpose(2, 0, 1) if planar else pixels
         answer: dict[str, object] = {"seen": [[each.size, each.mtime, each.hash, each.reason] for each in seen]}
         try:
             write_rows(images, rows.data.cast("B"), request["first"] * row_bytes)

@@ -74,6 +74,19 @@ def index_folder(data: FolderData | ImageNetData, data_root: Path) -> tuple[Fold
     return index, _folder_facts(data, found, index)
 
 
+def every_file(data: DataConfig, data_root: Path) -> tuple[Scan, str]:
+    """All images of a folder, those trained on and all others, in the order of their paths; and their fingerprint.
+
+    Raises DataError, also for a source whose images are not files of their own.
+    """
+    if not isinstance(data, FolderData | ImageNetData):
+        hint = "Use 'folder', 'imagenet', or 'dataset' with the id of a registered folder."
+        raise DataError("/data/source", f"the images of {data.source!r} are not files of their own.", hint)
+    found = _scan(data, data_root)
+    _not_empty(data, found)
+    return found, _fingerprint(found)
+
+
 def digits_held_out(share: float) -> int:
     """How many of the digits are held out: the share rounded up, as scikit-learn's train_test_split does."""
     return min(ceil(DIGITS_IMAGES * share), DIGITS_IMAGES - 1)
@@ -106,11 +119,15 @@ def _scan(data: FolderData | ImageNetData, data_root: Path) -> Scan:
     return scan(root, data_root)
 
 
-def _split(data: FolderData | ImageNetData, found: Scan) -> FolderIndex:
+def _not_empty(data: FolderData | ImageNetData, found: Scan) -> None:
     if not found.paths:
         other = f" ({found.other_files:,} files with other endings)" if found.other_files else ""
         hint = "Images end in .jpg, .jpeg, .png, .webp, .tif, .tiff, .bmp, .gif, .avif or .heic."
         raise DataError("/data/path", f"{data.path!r} holds no images{other}.", hint)
+
+
+def _split(data: FolderData | ImageNetData, found: Scan) -> FolderIndex:
+    _not_empty(data, found)
     if isinstance(data, FolderData):
         return split(found, data.held_out, data.labels)
     index = split(found, 0.0, "auto")
@@ -245,6 +262,7 @@ __all__ = [
     "default_size",
     "describe",
     "digits_held_out",
+    "every_file",
     "folder_below",
     "index_folder",
     "resolve_data",

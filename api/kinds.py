@@ -1,0 +1,65 @@
+"""The kinds of jobs, as far as the API has to tell them apart: from a body to what would be queued.
+
+Adding a kind is a function (body, services) -> Planned, a line in KINDS, and its schema in openapi.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from api.bulk import plan_embed
+from api.deps import Services
+from api.errors import invalid
+from api.planned import Planned
+from api.planning import path_of, plan
+from jobs.repository import Repository
+from ssl_core.spec.base import nearest
+
+Body = dict[str, Any]
+
+
+def planned(body: Body, services: Services) -> Planned:
+    """Check a body of POST /jobs, of whatever kind. Raises Problem 422 with everything that is wrong."""
+    kind = body.get("kind", "pretrain")
+    if not isinstance(kind, str) or kind not in KINDS:
+        hint = nearest(kind, list(KINDS)) if isinstance(kind, str) else "it must be a string"
+        raise invalid([("/kind", f"{kind!r:.100} is not a kind of job; {hint} (valid: {', '.join(KINDS)})")])
+    return KINDS[kind](body, services)
+
+
+def _pretrain(body: Body, services: Services) -> Planned:
+    made = plan(body, services.settings.data_root, path_of(services.repository))
+    spec = made.spec.model_dump(mode="json")
+
+    def estimate() -> dict[str, Any]:
+        return {**made.estimate, **_time(spec, made.estimate["steps_total"], services.repository)}
+
+    return Planned(
+        kind="pretrain",
+        method=made.spec.method.name,
+        name=made.create.name,
+        labels=dict(made.create.labels),
+        spec=spec,
+        recipe=made.recipe,
+        notes=made.notes,
+        warnings=made.warnings,
+        data=made.found(),
+        estimate=estimate,
+    )
+
+
+def _time(spec: dict[str, Any], steps: int, repository: Repository) -> dict[str, Any]:
+    """How long it may take, by the speed of the newest job with the same network, size and method; null before there is one."""
+    for record in repository.list(status="succeeded", method=spec["method"]["name"], limit=50).data:
+        alike = record.spec["encoder"] == spec["encoder"] and record.spec["data"]["size"] == spec["data"]["size"]
+        if alike and record.progress and record.progress["images_per_second"]:
+            seconds = steps * spec["trainer"]["batch_size"] / record.progress["images_per_second"]
+            return {"seconds": round(seconds), "measured_by": record.id}
+    return {"seconds": None, "measured_by": None}
+
+
+KINDS: dict[str, Callable[[Body, Services], Planned]] = {"pretrain": _pretrain, "embed": plan_embed}
+
+
+__all__ = ["KINDS", "Planned", "planned"]

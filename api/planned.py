@@ -1,0 +1,50 @@
+"""A job that may be queued, whatever its kind: what a kind's own checks come to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from api.schemas import Validated
+from jobs.records import JobDraft
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Complete and checked."""
+
+    kind: str
+    method: str  # what GET /jobs?method= finds it by
+    name: str | None
+    labels: dict[str, str]
+    spec: dict[str, Any]
+    recipe: str | None
+    notes: list[str]
+    warnings: list[str]
+    data: dict[str, Any]  # what was found
+    estimate: Callable[[], dict[str, Any]]  # asked for when only this is wanted
+
+    def validated(self) -> Validated:
+        """The answer to validate_only."""
+        return Validated(
+            spec=self.spec,
+            recipe=self.recipe,
+            notes=self.notes,
+            warnings=self.warnings,
+            data=self.data,
+            estimate=self.estimate(),
+        )
+
+    def draft(self, key: str | None, digest: str) -> JobDraft:
+        """What is stored. `digest`: of the body that the Idempotency-Key `key` belongs to."""
+        return JobDraft(
+            name=self.name,
+            kind=self.kind,
+            method=self.method,
+            spec=self.spec,
+            labels=self.labels,
+            idempotency_key=key,
+            request_hash=digest,
+            notes=[*self.notes, *self.warnings],
+        )

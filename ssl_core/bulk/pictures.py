@@ -1,0 +1,104 @@
+"""Pictures, decoded ahead of the encoder by processes of their own, in a ring of memory that never grows. Knows no torch."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssl_core.data.decoder import Crashed, Decoder
+
+BATCH = 64  # pictures in one request to a decoder, and in one pass through the network
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A batch: pixels uint8 (N, size, size, 3), valid until the next batch is asked for; why a picture has none, or None."""
+
+    paths: Sequence[str]
+    pixels: NDArray[np.uint8]
+    errors: list[str | None]
+
+
+class Pictures:
+    """Decoders and their ring: one slot for every batch that is decoded, waits, or is looked at."""
+
+    def __init__(self, root: Path, size: int, short_side: int, workers: int) -> None:
+        self.root, self.size, self.short_side, self.workers = root, size, short_side, workers
+        self.slots = 2 * workers + 2
+        length = self.slots * BATCH * size * size * 3
+        # Without a name: nothing is left behind, however this process ends.
+        self._file = _nameless()
+        os.ftruncate(self._file, length)
+        ring = np.frombuffer(mmap.mmap(self._file, length, access=mmap.ACCESS_READ), np.uint8)
+        self._ring = ring.reshape(self.slots, BATCH, size, size, 3)
+        self._idle: SimpleQueue[Decoder | None] = SimpleQueue()
+        for _ in range(workers):
+            self._idle.put(None)  # started when first needed
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for _ in range(self.workers):
+            decoder = self._idle.get()  # at most the time of one batch
+            if decoder is not None:
+                decoder.close()
+        self._pool.shutdown(wait=True)
+        os.close(self._file)
+
+    def decode(self, batches: Iterable[Sequence[str]]) -> Iterator[Decoded]:
+        """Paths, at most BATCH at once, to pixels, in order; while the caller works on a batch, those after it are decoded."""
+        waiting: deque[Future[Decoded]] = deque()
+        for number, paths in enumerate(batches):
+            if len(waiting) == self.slots - 1:
+                yield waiting.popleft().result()
+            waiting.append(self._pool.submit(self._decode, number % self.slots, paths))
+        while waiting:
+            yield waiting.popleft().result()
+
+    def _decode(self, slot: int, paths: Sequence[str]) -> Decoded:
+        decoder = self._idle.get()
+        errors: list[str | None] = []
+        try:
+            decoder = self._into(decoder, slot * BATCH, paths, errors)
+        finally:
+            self._idle.put(decoder)
+        return Decoded(paths, self._ring[slot, : len(paths)], errors)
+
+    def _into(self, decoder: Decoder | None, first: int, paths: Sequence[str], errors: list[str | None]) -> Decoder | None:
+        """Decode into the rows from `first` on; a file on which the decoder dies is found by giving it one at a time."""
+        decoder = decoder or Decoder(self._file, self.size, self.short_side, "packed")
+        try:
+            errors += [seen.reason for seen in decoder.decode(first, self.root, paths)]
+            return decoder
+        except Crashed as crash:
+            decoder.close()
+            if len(paths) == 1:
+                errors.append(str(crash))
+                return None
+        fresh: Decoder | None = None
+        for at, path in enumerate(paths):
+            fresh = self._into(fresh, first + at, [path], errors)
+        return fresh
+
+
+def _nameless() -> int:
+    """A file in memory, where the system has such files."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("pictures")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())

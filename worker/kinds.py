@@ -1,0 +1,83 @@
+"""The kinds of jobs, as far as a supervisor has to tell them apart. Adding one is a class here and a line in KINDS."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Protocol
+
+from jobs.artifacts import Artifacts
+from jobs.records import Claim, EncoderDraft, ResultDraft
+from jobs.repository import Repository
+
+
+class Kind(Protocol):
+    """What is asked of a kind; everything else in a job's life is the same for all."""
+
+    product: str  # what it leaves behind, in words
+
+    def arguments(self, claim: Claim, repository: Repository, home: Path) -> list[str]:
+        """More words for the command line. Raises NotFound."""
+        ...
+
+    def publish(self, claim: Claim, artifacts: Artifacts, out: Path) -> Any:
+        """Put what the trainer left in `out` where it is served from; returns what `record` is to write.
+
+        May be called again after it has succeeded. Raises OSError, ValueError, KeyError or TypeError.
+        """
+        ...
+
+    def record(self, claim: Claim, repository: Repository, draft: Any) -> str:
+        """Write that the job has succeeded, and with what; returns the name of it. Raises Fenced, Unavailable."""
+        ...
+
+    def clear(self, claim: Claim, artifacts: Artifacts) -> None:
+        """Remove what only an attempt to come would have needed."""
+        ...
+
+
+class Pretrain:
+    """From pictures to an encoder."""
+
+    product = "encoder"
+
+    def arguments(self, claim: Claim, repository: Repository, home: Path) -> list[str]:
+        return []
+
+    def publish(self, claim: Claim, artifacts: Artifacts, out: Path) -> EncoderDraft:
+        manifest = json.loads((out / "encoder" / "manifest.json").read_text(encoding="utf-8"))
+        known = {name: manifest[name] for name in ("arch", "dim", "method", "metrics", "sha256", "size_bytes")}
+        folder = artifacts.publish(claim.job_id, claim.attempt, out / "encoder")
+        # Relative, so that the home can be moved or mounted elsewhere.
+        return EncoderDraft(folder=str(folder.relative_to(artifacts.home)), **known)
+
+    def record(self, claim: Claim, repository: Repository, draft: EncoderDraft) -> str:
+        return repository.succeed(claim.job_id, claim.attempt, draft)
+
+    def clear(self, claim: Claim, artifacts: Artifacts) -> None:
+        artifacts.clear_checkpoints(claim.job_id, claim.attempt)
+
+
+class Embed:
+    """From pictures and an encoder to vectors."""
+
+    product = "vectors"
+
+    def arguments(self, claim: Claim, repository: Repository, home: Path) -> list[str]:
+        return ["--encoder", str(home / repository.encoder(claim.spec["encoder"]).folder)]
+
+    def publish(self, claim: Claim, artifacts: Artifacts, out: Path) -> ResultDraft:
+        folder = artifacts.publish_vectors(claim.job_id, claim.attempt, out / "vectors")
+        made = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        facts = {name: made[name] for name in ("images", "errors", "dim", "size_bytes")}
+        return ResultDraft(str(folder.relative_to(artifacts.home)), {**facts, "shards": len(made["shards"])})
+
+    def record(self, claim: Claim, repository: Repository, draft: ResultDraft) -> str:
+        repository.finish(claim.job_id, claim.attempt, draft)
+        return draft.folder
+
+    def clear(self, claim: Claim, artifacts: Artifacts) -> None:
+        artifacts.clear_vectors(claim.job_id, claim.attempt)
+
+
+KINDS: dict[str, Kind] = {"pretrain": Pretrain(), "embed": Embed()}
