@@ -5,8 +5,8 @@
 FOLDER holds pictures, nested or flat. For each count a folder with so many hard links to them is made beside it (and removed),
 and `python -m ssl_core` embeds it with an encoder of random weights, as a worker would. The bare loop decodes with the same
 function in as many processes, and runs the same network, but writes nothing and survives nothing. Prints a table for RESULTS.md:
-images/s while it embeds; seconds in all, from the start of the process to its end; and the largest sum of the resident memory of all its
-processes, looked at ten times a second.
+images/s while it embeds; seconds in all, from the start of the process to its end; and the largest sum of the resident memory of
+all its processes, looked at ten times a second.
 """
 
 from __future__ import annotations
