@@ -4,9 +4,9 @@
 
 FOLDER holds pictures, nested or flat. For each count a folder with so many hard links to them is made beside it (and removed),
 and `python -m ssl_core` embeds it with an encoder of random weights, as a worker would. The bare loop decodes with the same
-function in as many processes, and runs the same network, but writes nothing, orders nothing and survives nothing. Prints a
-table for RESULTS.md: images/s while it embeds; seconds in all, from the start of the process to its end; and the largest sum of
-the resident memory of all its processes, looked at ten times a second.
+function in as many processes, and runs the same network, but writes nothing and survives nothing. Prints a table for RESULTS.md:
+images/s while it embeds; seconds in all, from the start of the process to its end; and the largest sum of the resident memory of
+all its processes, looked at ten times a second.
 """
 
 from __future__ import annotations
@@ -25,22 +25,23 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
-from machine import describe
 
 from ssl_core.data.images import load_square
 from ssl_core.data.machine import cpus
 from ssl_core.data.scan import EXTENSIONS
 from ssl_core.embedder import Embedder
-from ssl_core.encoders import build_encoder
-from ssl_core.export import export_encoder
-from ssl_core.spec import EncoderConfig, FolderData, TrainSpec
 
 SEED, BATCH = 0, 64
 
 
 def exported(arch: str, size: int, folder: Path) -> Path:
     """An encoder with random weights, as a job publishes it."""
+    import torch  # here, since the processes of the bare loop import this file
+
+    from ssl_core.encoders import build_encoder
+    from ssl_core.export import export_encoder
+    from ssl_core.spec import EncoderConfig, FolderData, TrainSpec
+
     torch.manual_seed(SEED)
     data = FolderData(path="p", size=size, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     images = np.random.default_rng(SEED).integers(0, 256, (64, size, size, 3), dtype=np.uint8)
@@ -109,6 +110,8 @@ def bare(folder: Path, encoder: Path, count: int) -> float:
 
 
 def main() -> None:
+    from machine import describe
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--counts", type=int, nargs="+", default=[1000, 100_000])

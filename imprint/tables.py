@@ -33,7 +33,8 @@ def jobs(found: Iterable[Job]) -> Table:
         share = f" {100 * job.progress.fraction:.0f} %" if job.status == "running" and job.progress.fraction is not None else ""
         status = Text(job.status + share, style=COLOURS.get(job.status, "cyan"))
         accuracy = words.percent(job.metrics.get("knn_top1"))
-        table.add_row(job.id, _elastic(job.name), status, job.method or f"({job.raw.get('kind', '')})", accuracy, words.ago(job.created_at))
+        what = job.method or f"({job.raw.get('kind', '')})"
+        table.add_row(job.id, _elastic(job.name), status, what, accuracy, words.ago(job.created_at))
     return table
 
 
