@@ -47,12 +47,15 @@ class Embedder:
         self.size: int = manifest.size
 
     @classmethod
-    def load(cls, folder: Path | str, device: str = "auto", backend: Choice = "auto", threads: int | None = None) -> Embedder:
+    def load(
+        cls, folder: Path | str, device: str = "auto", backend: Choice = "auto", threads: int | None = None, streams: int = 1
+    ) -> Embedder:
         """Load the encoder in `folder`.
 
         device: "cpu", "cuda", "cuda:1", …, or "auto", a GPU if there is one. backend: "auto" is torch on GPUs, and on CPUs
         OpenVINO if it passed its check when the encoder was exported, else torch; bf16 likewise, where the hardware multiplies
-        it. threads: of OpenVINO; default: one for each processor.
+        it. threads: of OpenVINO; default: one for each processor. streams: of OpenVINO; batches that several threads of
+        the caller's embed at the same time, each on its share of those threads: more in all, each later.
         Raises EncoderCorrupt (a file is missing, damaged, or does not fit) or UnsupportedFormat (of another version).
         """
         folder = Path(folder)
@@ -61,7 +64,7 @@ class Embedder:
         if device == "auto":
             device = "cuda" if _has_gpu() else "cpu"
         if device == "cpu" and backend != "torch":
-            fast = _openvino(folder, manifest, threads, required=backend == "openvino")
+            fast = _openvino(folder, manifest, threads, streams, required=backend == "openvino")
             if fast is not None:
                 return cls(fast, manifest, folder)
         from ssl_core.inference.load_torch import load_torch
@@ -158,7 +161,7 @@ def warm_up() -> None:
     _has_gpu()
 
 
-def _openvino(folder: Path, manifest: Manifest, threads: int | None, *, required: bool) -> Backend | None:
+def _openvino(folder: Path, manifest: Manifest, threads: int | None, streams: int, *, required: bool) -> Backend | None:
     """The encoder in OpenVINO, or None where it cannot be used here. Raises EncoderError if it is required, or was changed."""
     facts = manifest.backends.get("openvino")
     missing = [name for name in openvino.FILES if not (folder / name).is_file()]
@@ -173,7 +176,7 @@ def _openvino(folder: Path, manifest: Manifest, threads: int | None, *, required
                 raise EncoderCorrupt(f"{folder / name} was changed: its SHA-256 is not the manifest's")
     fine = facts.least_cosine.get("bf16", 0.0) >= LEAST_COSINE and openvino.multiplies_bf16()
     try:
-        return openvino.OpenVino(folder, "bf16" if fine else "fp32", threads)
+        return openvino.OpenVino(folder, "bf16" if fine else "fp32", threads, streams)
     except RuntimeError as error:  # another version of OpenVINO, or a processor it does not know
         if required:
             raise EncoderError(f"{folder} cannot be run in OpenVINO: {error}") from error

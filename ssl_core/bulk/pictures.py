@@ -1,4 +1,8 @@
-"""Pictures, decoded ahead of the encoder by processes of their own, in a ring of memory that never grows. Knows no torch."""
+"""Pictures, decoded by processes of their own and then embedded, several batches at once, in a ring of memory that never grows.
+
+On a CPU each thread here keeps one processor busy: first its decoder's, then its stream of the network's. No layer of the network
+waits for a thread that a decoder, or another program, has just displaced. Knows no torch.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +10,28 @@ import mmap
 import os
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssl_core.data.decoder import Crashed, Decoder
 
-BATCH = 64  # pictures in one request to a decoder, and in one pass through the network
+BATCH = 32  # pictures in one request to a decoder, and in one pass through the network
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A batch: pixels uint8 (N, size, size, 3), valid until the next batch is asked for; why a picture has none, or None."""
+    """A batch: pixels uint8 (N, size, size, 3), valid while it is worked on; why a picture has none, or None."""
 
     paths: Sequence[str]
     pixels: NDArray[np.uint8]
@@ -34,9 +41,10 @@ class Decoded:
 class Pictures:
     """Decoders and their ring: one slot for every batch that is decoded, waits, or is looked at."""
 
-    def __init__(self, root: Path, size: int, short_side: int, workers: int) -> None:
+    def __init__(self, root: Path, size: int, short_side: int, workers: int, ahead: int = 0) -> None:
+        """`workers` decoders, and as many threads; `ahead`: more threads, for networks that wait for another device."""
         self.root, self.size, self.short_side, self.workers = root, size, short_side, workers
-        self.slots = 2 * workers + 2
+        self.slots = 2 * (workers + ahead) + 2
         length = self.slots * BATCH * size * size * 3
         # Without a name: nothing is left behind, however this process ends.
         self._file = _nameless()
@@ -46,7 +54,7 @@ class Pictures:
         self._idle: SimpleQueue[Decoder | None] = SimpleQueue()
         for _ in range(workers):
             self._idle.put(None)  # started when first needed
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+        self._pool = ThreadPoolExecutor(workers + ahead, thread_name_prefix="embed")
 
     def __enter__(self) -> Self:
         return self
@@ -60,24 +68,24 @@ class Pictures:
         self._pool.shutdown(wait=True)
         os.close(self._file)
 
-    def decode(self, batches: Iterable[Sequence[str]]) -> Iterator[Decoded]:
-        """Paths, at most BATCH at once, to pixels, in order; while the caller works on a batch, those after it are decoded."""
-        waiting: deque[Future[Decoded]] = deque()
+    def each(self, batches: Iterable[Sequence[str]], use: Callable[[Decoded], T]) -> Iterator[T]:
+        """What `use`, called in threads, makes of each batch of at most BATCH paths, in order; the next are under way."""
+        waiting: deque[Future[T]] = deque()
         for number, paths in enumerate(batches):
             if len(waiting) == self.slots - 1:
                 yield waiting.popleft().result()
-            waiting.append(self._pool.submit(self._decode, number % self.slots, paths))
+            waiting.append(self._pool.submit(self._one, number % self.slots, paths, use))
         while waiting:
             yield waiting.popleft().result()
 
-    def _decode(self, slot: int, paths: Sequence[str]) -> Decoded:
+    def _one(self, slot: int, paths: Sequence[str], use: Callable[[Decoded], T]) -> T:
         decoder = self._idle.get()
         errors: list[str | None] = []
         try:
             decoder = self._into(decoder, slot * BATCH, paths, errors)
         finally:
             self._idle.put(decoder)
-        return Decoded(paths, self._ring[slot, : len(paths)], errors)
+        return use(Decoded(paths, self._ring[slot, : len(paths)], errors))
 
     def _into(self, decoder: Decoder | None, first: int, paths: Sequence[str], errors: list[str | None]) -> Decoder | None:
         """Decode into the rows from `first` on; a file on which the decoder dies is found by giving it one at a time."""

@@ -70,7 +70,7 @@ def embed_folder(
     before = [each / VECTORS for each in resume]
     events.emit("phase", phase="preparing")
     plan = earlier_plan(folder, before) or _planned(spec, data_root, folder)
-    run = _Run(spec, plan, folder, Embedder.load(encoder), events, asked_to_stop)
+    run = _Run(spec, plan, folder, Embedder.load(encoder, streams=workers_of(spec)), events, asked_to_stop)
     found = {"images": plan.images, "held_out": 0, "fingerprint": plan.fingerprint}
     events.emit("data", **found)
     done = take_over(plan, run.schema, folder, before)
@@ -84,6 +84,11 @@ def embed_folder(
     events.emit("data", **found, unreadable=sum(part.errors for part in parts), unreadable_examples=_examples(folder, parts))
     write_atomically(folder / RESULT, lambda file: file.write(json.dumps(run.result(parts), indent=1).encode()))
     return folder
+
+
+def workers_of(spec: EmbedSpec) -> int:
+    """Decoders, and streams of the network on a CPU."""
+    return cpus() if spec.data.workers == "auto" else max(1, spec.data.workers)
 
 
 def _planned(spec: EmbedSpec, data_root: Path, folder: Path) -> Plan:
@@ -129,13 +134,14 @@ class _Run:
 
     def embed(self, root: Path, shards: Iterable[int]) -> None:
         """Embed the pictures below `root` of these shards, one shard after the other. Raises Stopped."""
-        workers = cpus() if self.spec.data.workers == "auto" else max(1, self.spec.data.workers)
+        workers = workers_of(self.spec)
+        ahead = 0 if self.embedder.backend.name == "openvino" else 2
         short_side = self.embedder.facts.preprocessing.resize.short_side
-        with Pictures(root, self.embedder.size, short_side, workers) as pictures:
-            decoded = pictures.decode(self._batches(shards))  # of all shards: what comes next is decoded while one is written
+        with Pictures(root, self.embedder.size, short_side, workers, ahead) as pictures:
+            embedded = pictures.each(self._batches(shards), self._rows)  # of all shards: one is written while the next begins
             for shard in shards:
                 name, done = part_name(shard), shard * self.plan.shard_images
-                rows = self._embedded(islice(decoded, ceil(self.plan.rows(shard) / BATCH)), done)
+                rows = self._embedded(islice(embedded, ceil(self.plan.rows(shard) / BATCH)), done)
                 write_atomically(self.folder / name, partial(write_shard, schema=self.schema, batches=rows))
                 self.events.emit("checkpoint", file=name, epoch=0, step=done + self.plan.rows(shard))
 
@@ -145,14 +151,14 @@ class _Run:
             paths = self.plan.paths(self.folder, shard)
             yield from (paths[start : start + BATCH] for start in range(0, len(paths), BATCH))
 
-    def _embedded(self, batches: Iterable[Decoded], before: int) -> Iterator[Rows]:
+    def _embedded(self, batches: Iterable[Rows], before: int) -> Iterator[Rows]:
         done = before
-        for decoded in batches:
+        for rows in batches:
             if self.asked_to_stop():
                 raise Stopped(before)
-            yield self._rows(decoded)
-            done += len(decoded.paths)
-            self._say(len(decoded.paths), done)
+            yield rows
+            done += len(rows.paths)
+            self._say(len(rows.paths), done)
 
     def result(self, parts: list[Part]) -> dict[str, object]:
         """The content of result.json."""

@@ -9,6 +9,7 @@ import sys
 import threading
 import warnings
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -71,41 +72,54 @@ class OpenVino:
 
     name = "openvino"
 
-    def __init__(self, folder: Path, precision: str = "fp32", threads: int | None = None) -> None:
-        """Raises RuntimeError where the files do not fit this version of OpenVINO."""
+    def __init__(self, folder: Path, precision: str = "fp32", threads: int | None = None, streams: int = 1) -> None:
+        """`streams`: so many batches at a time, which share the threads out.
+
+        Raises RuntimeError where the files do not fit this version of OpenVINO.
+        """
         self.precision = precision
         self._core: Any = library().Core()
         self._model: Any = self._core.read_model(str(folder / NETWORK_FILE))
         self._settings = {
-            "PERFORMANCE_HINT": "LATENCY",  # all threads work on one batch; the batcher gathers more than one image
-            "NUM_STREAMS": "1",
+            # With one stream all threads work on one batch; the batcher gathers more than one image.
+            "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
+            "NUM_STREAMS": str(streams),
             "INFERENCE_NUM_THREADS": str(threads or cpus()),
             "ENABLE_CPU_PINNING": "NO",  # threads bound to cores wait for whoever else is there: a training, another encoder
             "INFERENCE_PRECISION_HINT": _PRECISION[precision],
         }
-        self._lock = threading.Lock()  # a request of OpenVINO's belongs to one thread at a time
-        self._requests: dict[str, Any] = {VECTORS: self._compiled(VECTORS)}
+        self._streams = streams
+        self._lock = threading.Lock()  # of `_requests`
+        self._requests: dict[str, SimpleQueue[Any]] = {VECTORS: self._compiled(VECTORS)}
 
     def vectors(self, images: Images) -> Vectors:
         return cast(Vectors, self._infer(VECTORS, images))
 
     def grids(self, images: Images) -> Grids:
-        if GRIDS not in self._requests:
-            if len(self._model.outputs) < 2:
-                raise NoGrid("this network has no features that belong to places of the picture")
-            self._requests[GRIDS] = self._compiled(GRIDS)
+        with self._lock:
+            if GRIDS not in self._requests:
+                if len(self._model.outputs) < 2:
+                    raise NoGrid("this network has no features that belong to places of the picture")
+                self._requests[GRIDS] = self._compiled(GRIDS)
         return cast(Grids, self._infer(GRIDS, images))
 
-    def _compiled(self, output: str) -> Any:
-        """A request for one output alone: what only the others need is left out."""
+    def _compiled(self, output: str) -> SimpleQueue[Any]:
+        """Requests for one output alone, one for each stream: what only the other outputs need is left out."""
         wanted = self._model.output(output).get_node()
         alone = library().Model([wanted], self._model.get_parameters(), output)
-        return self._core.compile_model(alone, "CPU", self._settings).create_infer_request()
+        network = self._core.compile_model(alone, "CPU", self._settings)
+        idle: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(self._streams):
+            idle.put(network.create_infer_request())
+        return idle
 
     def _infer(self, output: str, images: Images) -> Any:
-        with self._lock:
-            answer = self._requests[output].infer([np.ascontiguousarray(images)], share_inputs=True)
-            return answer[0]
+        idle = self._requests[output]
+        request = idle.get()  # it belongs to one thread at a time
+        try:
+            return request.infer([np.ascontiguousarray(images)], share_inputs=True)[0]
+        finally:
+            idle.put(request)
 
 
 class _VectorsOnly:

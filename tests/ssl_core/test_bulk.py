@@ -221,7 +221,7 @@ class TestPictures:
         for number in range(5):
             Image.new("RGB", (33, 33) if number == 2 else (40, 40), (number * 20, 0, 0)).save(photos / f"{number}.png")
         with Pictures(photos, 16, 16, 2) as pictures:
-            [batch] = pictures.decode([[f"{number}.png" for number in range(5)]])
+            [batch] = pictures.each([[f"{number}.png" for number in range(5)]], lambda batch: batch)
             assert [error is None for error in batch.errors] == [True, True, False, True, True]
             assert "status 11" in str(batch.errors[2])
             assert [batch.pixels[at, 0, 0, 0] for at in (0, 1, 3, 4)] == [0, 20, 60, 80]
@@ -234,9 +234,10 @@ class TestPictures:
         seen = []
         with Pictures(photos, 32, 40, 2) as pictures:
             assert len(batches) > 2 * pictures.slots and BATCH >= 20
-            for batch in pictures.decode(batches):
+            copied = pictures.each(batches, lambda batch: (batch.paths, batch.pixels.copy()))
+            for names, copies in copied:
                 time.sleep(0.001)
-                seen += [(path, pixels.copy()) for path, pixels in zip(batch.paths, batch.pixels, strict=True)]
+                seen += zip(names, copies, strict=True)
         assert [path for path, _ in seen] == paths
         assert all(np.array_equal(pixels, embedder.preprocess(photos / path)) for path, pixels in seen)
 
