@@ -47,7 +47,7 @@ class _StopFlag:
         return self.is_set
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """No trainer without a supervisor: by the kernel's word, and by the end of the pipe on stdin, whichever comes first."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -94,7 +94,7 @@ def main() -> int:
     share_processors()
     arguments = _arguments()
     if arguments.parent_pipe:
-        _die_with_parent()
+        die_with_parent()
     stop = _StopFlag()
     stop.install()
     arguments.out.mkdir(parents=True, exist_ok=True)
