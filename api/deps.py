@@ -15,6 +15,8 @@ from fastapi import Path as PathParameter
 from api.batcher import Batcher
 from api.embedders import Embedders
 from api.errors import Problem
+from api.indexes import OpenIndexes
+from api.indexing import Indexing
 from api.telemetry import Telemetry
 from jobs.artifacts import Artifacts
 from jobs.records import EncoderRecord
@@ -34,6 +36,8 @@ class Services:
     batcher: Batcher
     decoders: ThreadPoolExecutor
     telemetry: Telemetry
+    indexes: OpenIndexes
+    indexing: Indexing
     draining: threading.Event = field(default_factory=threading.Event)
     submitting: set[str] = field(default_factory=set)  # idempotency keys whose first request is not answered yet
     lock: threading.Lock = field(default_factory=threading.Lock)  # of `submitting`

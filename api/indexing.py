@@ -1,6 +1,6 @@
 """Indexes are built one after the other, each in a process of its own at low priority; this thread only supervises.
 
-The state is in build.json below the home: `building`, `ready` or `failed`. A build that a restart has interrupted begins again, at
+The state is in build.json below the home: `building`, `ready` or `failed`. A build that a restart interrupts begins again, at
 most ATTEMPTS times. The lock of the folder sees to it that of several API processes one builds.
 """
 

@@ -14,10 +14,12 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.responses import HTMLResponse, JSONResponse
 
-from api import datasets, embed, encoders, errors, health, job_parts, jobs, openai, openapi, pages, preview
+from api import datasets, embed, encoders, errors, health, job_parts, jobs, openai, openapi, pages, preview, search
 from api.batcher import Batcher
 from api.deps import Services
 from api.embedders import Embedders
+from api.indexes import OpenIndexes
+from api.indexing import Indexing
 from api.middleware import Gate, Keys
 from api.telemetry import Telemetry
 from api.warming import keep_warm
@@ -38,6 +40,7 @@ def create_app(settings: Settings | None = None, *, warm: bool = True) -> FastAP
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         services = await _start(chosen, telemetry)
         app.state.services = services
+        services.indexing.recover()
         warming = asyncio.create_task(keep_warm(services), name="warm") if warm else None
         try:
             yield
@@ -46,6 +49,7 @@ def create_app(settings: Settings | None = None, *, warm: bool = True) -> FastAP
             if warming is not None:
                 warming.cancel()
                 await asyncio.gather(warming, return_exceptions=True)
+            await asyncio.to_thread(services.indexing.close)
             await services.batcher.close()
             services.embedders.close()
             services.decoders.shutdown(wait=True, cancel_futures=True)
@@ -55,7 +59,7 @@ def create_app(settings: Settings | None = None, *, warm: bool = True) -> FastAP
     )
     errors.install(app)
     app.add_middleware(Gate, keys=Keys(chosen.api_keys), telemetry=telemetry)
-    for room in (jobs, job_parts, preview, encoders, datasets, embed, openai, health):
+    for room in (jobs, job_parts, preview, encoders, search, datasets, embed, openai, health):
         app.include_router(room.router)
 
     @app.get("/", include_in_schema=False)
@@ -88,6 +92,8 @@ async def _start(settings: Settings, telemetry: Telemetry) -> Services:
         batcher=Batcher(telemetry, max_pending=settings.embed_max_pending),
         decoders=ThreadPoolExecutor(max(2, min(8, os.cpu_count() or 2)), thread_name_prefix="decode"),
         telemetry=telemetry,
+        indexes=OpenIndexes(settings.home),
+        indexing=Indexing(settings.home),
     )
 
 

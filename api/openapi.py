@@ -18,6 +18,7 @@ from api.openai import OpenAIRequest
 from api.pictures import MAX_IMAGES
 from api.planning import SECTIONS
 from api.schemas import AliasPut, DatasetCreate, JobCreate, ProblemBody
+from api.search_schemas import IndexCreate, SearchOptions, SearchRequest
 from ssl_core.spec import TrainSpec
 
 _REF = "#/components/schemas/"
@@ -27,6 +28,7 @@ _BODIES: dict[tuple[str, str], tuple[type[BaseModel], dict[str, Any]]] = {
     ("post", "/v1/embeddings"): (OpenAIRequest, {"picture": examples.OPENAI}),
     ("post", "/datasets"): (DatasetCreate, {"folder": examples.DATASET_CREATE}),
     ("put", "/aliases/{name}"): (AliasPut, {"encoder": examples.ALIAS_PUT}),
+    ("post", "/encoders/{encoder_id}/index"): (IndexCreate, {"vectors": examples.INDEX_CREATE}),
 }
 
 
@@ -44,6 +46,7 @@ def document(app: FastAPI) -> dict[str, Any]:
             content = {"schema": {"$ref": _REF + model.__name__}, "examples": _examples(shown)}
             made["paths"][path][method]["requestBody"] = {"required": True, "content": {"application/json": content}}
         _embed(made["paths"]["/embed"]["post"])
+        _search(made["paths"]["/encoders/{encoder_id}/search"]["post"])
         for operations in made["paths"].values():
             for operation in operations.values():
                 _problems(operation)
@@ -53,7 +56,8 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 def _models() -> dict[str, Any]:
     """Schemas of the bodies and of TrainSpec; the sections of JobCreate and the spec of a job are TrainSpec's own."""
-    models = (JobCreate, OpenAIRequest, DatasetCreate, AliasPut, EmbedOptions, EmbedRequest, ProblemBody, TrainSpec)
+    embedding, searching = (EmbedOptions, EmbedRequest, OpenAIRequest), (IndexCreate, SearchOptions, SearchRequest)
+    models: tuple[type[BaseModel], ...] = (JobCreate, DatasetCreate, AliasPut, ProblemBody, TrainSpec, *embedding, *searching)
     _, found = models_json_schema([(model, "validation") for model in models], ref_template=_REF + "{model}")
     schemas: dict[str, Any] = found["$defs"]
     sections, body = schemas["TrainSpec"]["properties"], schemas["JobCreate"]["properties"]
@@ -84,6 +88,22 @@ def _embed(operation: dict[str, Any]) -> None:
         },
     }
     operation["responses"]["200"]["content"]["application/x-npy"] = {"schema": image}
+
+
+def _search(operation: dict[str, Any]) -> None:
+    image = {"type": "string", "format": "binary"}
+    form = {"allOf": [{"$ref": _REF + "SearchOptions"}], "type": "object", "required": ["image"], "properties": {"image": image}}
+    operation["requestBody"] = {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": form,
+                "examples": {"file": {"summary": "curl -F image=@a.jpg -F k=10", "value": {}}},
+            },
+            "application/json": {"schema": {"$ref": _REF + "SearchRequest"}, "examples": _examples({"image": examples.SEARCH})},
+            "image/*": {"schema": image, "examples": {"raw": {"summary": "curl --data-binary @a.jpg '…/search?k=10'"}}},
+        },
+    }
 
 
 def _examples(shown: dict[str, Any]) -> dict[str, Any]:
