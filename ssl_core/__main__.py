@@ -48,7 +48,7 @@ class _StopFlag:
         return self.is_set
 
 
-def die_with_parent() -> None:
+def _die_with_parent() -> None:
     """No trainer without a supervisor: by the kernel's word, and by the end of the pipe on stdin, whichever comes first."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -96,7 +96,7 @@ def main() -> int:
     share_processors()
     arguments = _arguments()
     if arguments.parent_pipe:
-        die_with_parent()
+        _die_with_parent()
     stop = _StopFlag()
     stop.install()
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,4 @@
-"""From the vectors of an embed job to a folder with their index, holding one batch and the graph in memory.
-
-python -m ssl_core.search VECTORS --out DIR     the same as a process of its own
-"""
+"""From the vectors of an embed job to a folder with their index, holding one batch and the graph in memory."""
 
 from __future__ import annotations
 
