@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from imprint import images as image_files
+from imprint.bulk import BulkCalls
 from imprint.errors import ConnectionFailed, ImprintError, JobFailed, ServiceError, Unavailable, UsageError
 from imprint.images import Image
 from imprint.records import Embedded, Encoder, Event, Job, Json, Metric, Validation
@@ -34,7 +35,7 @@ BATCH_BYTES = 16 * 2**20  # bytes of image files in one request
 OUTAGE = 60.0  # seconds of silence that following a job survives: long enough for a restart of the server
 
 
-class Client:
+class Client(BulkCalls):
     """A connection to one Imprint server. Safe to use from several threads; usable as a context manager."""
 
     def __init__(self, base_url: str | None = None, api_key: str | None = None, *, timeout: float = 90.0) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx
 
@@ -77,6 +77,27 @@ class Transport:
                 pause = wait
             time.sleep(pause)
         raise AssertionError("unreachable: the last repetition returns or raises")
+
+    def download(self, path: str, file: BinaryIO) -> None:
+        """Write an answer's body to the end of `file`, however large; goes on where it was when the connection breaks."""
+        begin = file.tell()
+        for pause in (*PAUSES, None):
+            done = file.tell() - begin
+            try:
+                with self._http.stream("GET", path, headers={"Range": f"bytes={done}-"} if done else {}) as response:
+                    if not response.is_success:
+                        response.read()
+                        raise read_problem(response)
+                    if response.status_code != 206:  # from its beginning
+                        file.seek(begin)
+                        file.truncate()
+                    for piece in response.iter_bytes():
+                        file.write(piece)
+                    return
+            except httpx.TransportError as error:
+                if pause is None:
+                    raise self._unreachable(error) from error
+                time.sleep(pause)
 
     def _unreachable(self, error: Exception) -> ConnectionFailed:
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):

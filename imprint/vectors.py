@@ -13,8 +13,8 @@ from imprint.records import Embedded
 
 def check_output(path: Path) -> None:
     """Before any work: can it be written, and in which form? Raises UsageError."""
-    if path.suffix not in (".npy", ".json"):
-        raise UsageError(f"--output {str(path)!r} must end in .npy or .json")
+    if path.suffix not in (".npy", ".json", ".parquet"):
+        raise UsageError(f"--output {str(path)!r} must end in .npy, .json or .parquet")
     if not path.parent.is_dir():
         raise UsageError(f"there is no folder {str(path.parent)!r} to write {path.name} into")
 

@@ -20,6 +20,8 @@ EMBED_EPILOG = """
 
   imprint embed ~/Pictures/cats -o cats.npy         [dim]with the newest encoder[/dim]
 
+  imprint embed ~/Pictures -o vectors.parquet       [dim]any number of pictures, as a job[/dim]
+
   imprint embed a.jpg b.png -o two.json --encoder enc_01K…
 
 In Python: numpy.load("cats.npy") is (images, dim) float32; line i of cats.names.txt is the file of row i.
@@ -46,21 +48,30 @@ def list_encoders(
 
 def embed(
     paths: Annotated[list[Path], typer.Argument(metavar="FILES|FOLDER", help="Image files, or folders of them.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="A .npy or .json file.")] = Path("vectors.npy"),
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="A .npy, .json or .parquet file.")] = Path(
+        "vectors.npy"
+    ),
     encoder: Annotated[
         str, typer.Option("--encoder", "-e", help="An encoder's id, a job's id, an alias, or `latest`.")
     ] = "latest",
     server: Server = None,
 ) -> None:
-    """Turn pictures into vectors. Pictures that cannot be read are listed and left out."""
+    """Turn pictures into vectors. Pictures that cannot be read are listed and left out.
+
+    Into a .parquet file any number of pictures go, in little memory: a worker embeds a folder that the server can read.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
     from imprint import images, vectors
     from imprint.errors import ImprintError
 
     vectors.check_output(output)
-    files = images.find(paths)
     client = connect(server)
+    if output.suffix == ".parquet":
+        from imprint.commands import bulk
+
+        return bulk.to_parquet(client, paths, output, client.encoder(encoder).id)
+    files = images.find(paths)
     chosen = client.encoder(encoder)  # resolved once, so that `latest` cannot change between two batches
     screen = console()
     answers: list[Embedded] = []

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from imprint import running
 from imprint.records import Job
+from imprint.running import Running
 from ssl_core.embedder import Embedder
 from support.journeys import Undisturbed
 from support.processes import eventually
@@ -46,7 +51,7 @@ def files_of(service: Service, job: Job) -> list[bytes]:
 
 @pytest.fixture(scope="session")
 def whole(running: Service, undisturbed: Undisturbed, many: Path) -> Job:
-    """A job that nothing disturbed."""
+    """A job that nothing disturbed. Needs a worker: ask for `service` first."""
     return running.succeeded(submit(running, undisturbed))
 
 
@@ -121,6 +126,46 @@ def test_cancel(service: Service, undisturbed: Undisturbed, many: Path) -> None:
     service.client.cancel(job_id)
     assert service.ended(job_id).status == "cancelled"
     assert not list((service.home / "vectors").glob(f"*{job_id}*"))
+
+
+def imprint(service: Service, home: Path, *words: object) -> str:
+    """What `imprint WORDS` prints, with the service of the note in `home`, if there is one, else that of the address alone."""
+    env = {**service.env, "IMPRINT_HOME": str(home), "IMPRINT_SERVER": service.address}
+    command = [sys.executable, "-P", "-m", "imprint", *map(str, words)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_command_gives_the_same_file_here_and_from_another_machine(
+    service: Service, whole: Job, undisturbed: Undisturbed, pictures: Path, tmp_path: Path
+) -> None:
+    """Where the server can see the folder a job does it; elsewhere the pictures travel."""
+    encoder, folder = undisturbed.job.encoder, pictures / "pictures"
+    note = Running(os.getpid(), service.address, str(service.home), str(pictures))
+    (service.home / "run").mkdir(exist_ok=True)
+    running.write(note)
+    try:
+        said = imprint(service, service.home, "embed", folder, "-e", encoder, "-o", tmp_path / "here.parquet")
+    finally:
+        running.erase(service.home)
+    assert "job job_" in said and "80 vectors of 1024 numbers" in said and "1 pictures could not be read" in said
+    said = imprint(service, tmp_path, "embed", folder, "-e", encoder, "-o", tmp_path / "there.parquet")
+    assert "job job_" not in said and "80 vectors of 1024 numbers" in said
+    here, there = (pq.read_table(tmp_path / name) for name in ("here.parquet", "there.parquet"))
+    assert here.schema.equals(there.schema, check_metadata=True)
+    assert here["path"] == there["path"] and here["path"].to_pylist() == sorted(here["path"].to_pylist())
+    pairs = list(zip(here["embedding"].to_pylist(), there["embedding"].to_pylist(), strict=True))
+    assert [a is None for a, _ in pairs] == [b is None for _, b in pairs] and sum(a is None for a, _ in pairs) == 1
+    np.testing.assert_allclose([a for a, _ in pairs if a], [b for _, b in pairs if b], rtol=1e-4, atol=1e-5)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["here.parquet", "there.parquet"], "nothing else is left"
+
+
+def test_the_client_saves_all_shards_as_one_file(service: Service, whole: Job, tmp_path: Path) -> None:
+    path = service.client.save_vectors(whole.id, tmp_path / "all.parquet")
+    folder = service.home / "vectors" / f"{whole.id}.{whole.attempt}"
+    parts = [pq.read_table(file) for file in sorted(folder.glob("*.parquet"))]
+    assert pq.read_table(path).equals(pa.concat_tables(parts)) and len(parts) == COUNT // SHARD
 
 
 def test_pictures_that_are_gone_when_it_begins(service: Service, undisturbed: Undisturbed, pictures: Path) -> None:
