@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -154,12 +155,18 @@ class TestBuild:
             build_index(folder, tmp_path / "index")
 
     def test_as_a_process_of_its_own(self, vectors, tmp_path):
-        command = [sys.executable, "-m", "ssl_core.search", str(vectors), "--out", str(tmp_path / "index"), "--job", "job_y"]
-        ended = subprocess.run([*command, "--progress", str(tmp_path / "progress.json")], capture_output=True, text=True)
+        (tmp_path / "spec.json").write_text(json.dumps({"kind": "index", "encoder": ENCODER, "vectors": "job_y"}))
+        command = [sys.executable, "-m", "ssl_core", str(tmp_path / "spec.json"), "--out", str(tmp_path / "out")]
+        without = subprocess.run(command, capture_output=True, text=True)
+        assert without.returncode == 4 and "--vectors" in without.stderr
+        ended = subprocess.run([*command, "--vectors", str(vectors)], capture_output=True, text=True)
         assert ended.returncode == 0, ended.stderr
-        assert read_facts(tmp_path / "index").vectors == "job_y" and (tmp_path / "progress.json").is_file()
-        again = subprocess.run(command, capture_output=True, text=True)
-        assert again.returncode == 4 and "index" in again.stdout
+        assert read_facts(tmp_path / "out" / "index").vectors == "job_y"
+        events = [json.loads(line) for line in (tmp_path / "out" / "events.jsonl").read_text().splitlines()]
+        phases = [event["phase"] for event in events if event["type"] == "phase"]
+        assert phases == ["indexing", "neighbours", "saving"] and events[-1]["type"] == "finished"
+        steps = [event["step"] for event in events if event["type"] == "progress"]
+        assert steps == sorted(steps) and [event["fraction"] for event in events if event["type"] == "progress"][-1] == 1.0
 
 
 class TestDamage:
