@@ -15,6 +15,7 @@ from fastapi import Path as PathParameter
 from api.batcher import Batcher
 from api.embedders import Embedders
 from api.errors import Problem
+from api.indexes import OpenIndexes
 from api.telemetry import Telemetry
 from jobs.artifacts import Artifacts
 from jobs.records import EncoderRecord
@@ -34,6 +35,7 @@ class Services:
     batcher: Batcher
     decoders: ThreadPoolExecutor
     telemetry: Telemetry
+    indexes: OpenIndexes
     draining: threading.Event = field(default_factory=threading.Event)
     submitting: set[str] = field(default_factory=set)  # idempotency keys whose first request is not answered yet
     lock: threading.Lock = field(default_factory=threading.Lock)  # of `submitting`

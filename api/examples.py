@@ -118,3 +118,43 @@ PROBLEM: dict[str, Any] = {
     "errors": [{"pointer": "/preset", "detail": "preset 'mocov2' is not known; did you mean 'moco_v2'?"}],
     "request_id": "req_5f2a9c01d4e7b368",
 }
+INDEX_CREATE: dict[str, Any] = {"vectors": _JOB}
+INDEX_JOB: dict[str, Any] = {"kind": "index", "vectors": _JOB}
+_INDEXED: dict[str, Any] = {
+    "vectors": _JOB,
+    "data": {"source": "folder", "path": "photos"},
+    "count": 49998,
+    "left_out": 2,
+    "dim": 512,
+    "dimensions": None,
+    "dtype": "f16",
+    "library": "usearch 2.26.6",
+    "size_bytes": 63200000,
+    "created_at": "2025-07-01T12:30:00Z",
+    "seconds": 21.4,
+}
+INDEX: dict[str, Any] = {"object": "index", "encoder": _ENC, "status": "ready", "index": _INDEXED, "job": None}
+SEARCH: dict[str, Any] = {"image": f"data:image/png;base64,{_PIXEL}", "k": 2}
+FOUND: dict[str, Any] = {
+    "object": "list",
+    "encoder": _ENC,
+    "index": _INDEXED,
+    "data": [
+        {"path": "cats/0017.jpg", "score": 0.9312, "thumbnail": None},
+        {"path": "cats/0212.jpg", "score": 0.8847, "thumbnail": None},
+    ],
+}
+_MEMBERS: list[dict[str, Any]] = [{"path": "cats/0017.jpg", "score": 0.9991}, {"path": "cats/0017 (1).jpg", "score": 0.9991}]
+REPORT: dict[str, Any] = {
+    "object": "report",
+    "encoder": _ENC,
+    "index": _INDEXED,
+    "duplicates": {
+        "threshold": 0.95,
+        "count": 1,
+        "extra": 1,
+        "data": [{"size": 2, "lowest": 0.9991, "highest": 0.9991, "data": _MEMBERS}],
+        "has_more": False,
+    },
+    "outliers": {"count": 49998, "data": [{"path": "scans/blank.png", "distance": 0.71}], "has_more": True},
+}

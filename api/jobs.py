@@ -40,8 +40,8 @@ def submit(
     body: Annotated[dict[str, Any], Depends(json_object)],
     validate_only: Annotated[bool, Query(description="Run every check and answer 200; create nothing.")] = False,
 ) -> JobBody | Validated:
-    """Queue a job: `kind` is `pretrain` (the default) or `embed`. Everything that is wrong with it is said at once, before
-    anything is queued.
+    """Queue a job: `kind` is `pretrain` (the default), `embed` or `index`. Everything that is wrong with it is said at once,
+    before anything is queued.
 
     With an `Idempotency-Key` header the same body gives the same job, however often it is sent; another body with that key is
     a 422, and a 409 while the first is being checked.
@@ -49,6 +49,11 @@ def submit(
     if validate_only:
         response.status_code = 200
         return planned(body, services).validated()
+    return queued(request, response, services, body)
+
+
+def queued(request: Request, response: Response, services: Services, body: dict[str, Any]) -> JobBody:
+    """Check a body, create its job and wake a worker. Raises Problem 409 or 422."""
     key = idempotency_key(request)
     digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
     with first_of(services, key):
@@ -70,7 +75,7 @@ def list_jobs(
     after: Annotated[str | None, Query(description="The `last_id` of the page before.")] = None,
     status: Annotated[JobStatusName | None, Query()] = None,
     method: Annotated[str | None, Query(description="moco, simclr, byol or vicreg.")] = None,
-    kind: Annotated[str | None, Query(description="pretrain or embed.")] = None,
+    kind: Annotated[str | None, Query(description="pretrain, embed or index.")] = None,
 ) -> ListOf[JobBody]:
     """Filters: `status`, `method`, `kind`, and `label.<key>=<value>` for your own labels."""
     known = {"limit", "after", "status", "method", "kind"}
@@ -129,11 +134,20 @@ def job_body(record: JobRecord) -> JobBody:
         del links["preview"], links["checkpoints"]
     result = None
     if record.result is not None:
-        links["vectors"] = f"{here}/vectors"
-        result = {**record.result, "links": {"vectors": links["vectors"]}}
+        made = _made(record, here)
+        links |= made
+        result = {**record.result, "links": made}
         del result["folder"]  # where it lies is the service's own affair
     fields = {name: getattr(record, name) for name in JobBody.model_fields if hasattr(record, name)}
     return JobBody.model_validate({**fields, "encoder": record.encoder_id, "result": result, "links": links})
+
+
+def _made(record: JobRecord, here: str) -> dict[str, str]:
+    """Where to find what a job of another kind than pretrain has made."""
+    if record.kind == "index":
+        encoder = f"/encoders/{record.spec['encoder']}"
+        return {name: f"{encoder}/{name}" for name in ("index", "search", "report")}
+    return {"vectors": f"{here}/vectors"}
 
 
 def ends(records: list[Any]) -> dict[str, str | None]:

@@ -11,6 +11,7 @@ from typing import Any
 from api.bulk import plan_embed
 from api.deps import Services
 from api.errors import invalid
+from api.indexing import plan_index
 from api.planned import Planned
 from api.planning import path_of, plan
 from jobs.repository import Repository
@@ -59,7 +60,7 @@ def _time(spec: dict[str, Any], steps: int, repository: Repository) -> dict[str,
     return {"seconds": None, "measured_by": None}
 
 
-KINDS: dict[str, Callable[[Body, Services], Planned]] = {"pretrain": _pretrain, "embed": plan_embed}
+KINDS: dict[str, Callable[[Body, Services], Planned]] = {"pretrain": _pretrain, "embed": plan_embed, "index": plan_index}
 
 
 __all__ = ["KINDS", "Planned", "planned"]

@@ -14,10 +14,11 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.responses import HTMLResponse, JSONResponse
 
-from api import bulk, datasets, embed, encoders, errors, health, job_parts, jobs, openai, openapi, pages, preview
+from api import bulk, datasets, embed, encoders, errors, health, job_parts, jobs, openai, openapi, pages, preview, search
 from api.batcher import Batcher
 from api.deps import Services
 from api.embedders import Embedders
+from api.indexes import OpenIndexes
 from api.middleware import Gate, Keys
 from api.telemetry import Telemetry
 from api.warming import keep_warm
@@ -55,7 +56,7 @@ def create_app(settings: Settings | None = None, *, warm: bool = True) -> FastAP
     )
     errors.install(app)
     app.add_middleware(Gate, keys=Keys(chosen.api_keys), telemetry=telemetry)
-    for room in (jobs, job_parts, bulk, preview, encoders, datasets, embed, openai, health):
+    for room in (jobs, job_parts, bulk, preview, encoders, search, datasets, embed, openai, health):
         app.include_router(room.router)
 
     @app.get("/", include_in_schema=False)
@@ -88,6 +89,7 @@ async def _start(settings: Settings, telemetry: Telemetry) -> Services:
         batcher=Batcher(telemetry, max_pending=settings.embed_max_pending),
         decoders=ThreadPoolExecutor(max(2, min(8, os.cpu_count() or 2)), thread_name_prefix="decode"),
         telemetry=telemetry,
+        indexes=OpenIndexes(settings.home),
     )
 
 

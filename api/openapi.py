@@ -19,8 +19,10 @@ from api.openai import OpenAIRequest
 from api.pictures import MAX_IMAGES
 from api.planning import SECTIONS
 from api.schemas import AliasPut, DatasetCreate, JobCreate, ProblemBody
+from api.search_schemas import IndexCreate, IndexJobCreate, SearchOptions, SearchRequest
 from ssl_core.spec import TrainSpec
 from ssl_core.spec.embed import EmbedSpec
+from ssl_core.spec.index import IndexSpec
 
 _REF = "#/components/schemas/"
 _BODIES: dict[tuple[str, str], tuple[type[BaseModel], dict[str, Any]]] = {
@@ -28,6 +30,7 @@ _BODIES: dict[tuple[str, str], tuple[type[BaseModel], dict[str, Any]]] = {
     ("post", "/v1/embeddings"): (OpenAIRequest, {"picture": examples.OPENAI}),
     ("post", "/datasets"): (DatasetCreate, {"folder": examples.DATASET_CREATE}),
     ("put", "/aliases/{name}"): (AliasPut, {"encoder": examples.ALIAS_PUT}),
+    ("post", "/encoders/{encoder_id}/index"): (IndexCreate, {"vectors": examples.INDEX_CREATE}),
 }
 
 
@@ -38,7 +41,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         schemas: dict[str, Any] = made.setdefault("components", {}).setdefault("schemas", {})
         schemas.update(_models())
         for name in ("JobBody", "Validated"):
-            specs = [{"$ref": _REF + spec} for spec in ("TrainSpec", "EmbedSpec")]
+            specs = [{"$ref": _REF + spec} for spec in ("TrainSpec", "EmbedSpec", "IndexSpec")]
             schemas[name]["properties"]["spec"] = {"anyOf": specs, "description": "Complete, with every default."}
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
@@ -47,6 +50,7 @@ def document(app: FastAPI) -> dict[str, Any]:
             made["paths"][path][method]["requestBody"] = {"required": True, "content": {"application/json": content}}
         made["paths"]["/jobs"]["post"]["requestBody"] = _jobs_body()
         _embed(made["paths"]["/embed"]["post"])
+        _search(made["paths"]["/encoders/{encoder_id}/search"]["post"])
         for operations in made["paths"].values():
             for operation in operations.values():
                 _problems(operation)
@@ -56,18 +60,9 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 def _models() -> dict[str, Any]:
     """Schemas of the bodies and of TrainSpec; the sections of JobCreate and the spec of a job are TrainSpec's own."""
-    models = (
-        JobCreate,
-        EmbedCreate,
-        EmbedSpec,
-        OpenAIRequest,
-        DatasetCreate,
-        AliasPut,
-        EmbedOptions,
-        EmbedRequest,
-        ProblemBody,
-        TrainSpec,
-    )
+    bodies = (JobCreate, EmbedCreate, IndexJobCreate, IndexCreate, DatasetCreate, AliasPut, ProblemBody)
+    embedding, searching = (EmbedOptions, EmbedRequest, OpenAIRequest), (SearchOptions, SearchRequest)
+    models: tuple[type[BaseModel], ...] = (*bodies, *embedding, *searching, TrainSpec, EmbedSpec, IndexSpec)
     _, found = models_json_schema([(model, "validation") for model in models], ref_template=_REF + "{model}")
     schemas: dict[str, Any] = found["$defs"]
     sections, body = schemas["TrainSpec"]["properties"], schemas["JobCreate"]["properties"]
@@ -82,8 +77,10 @@ def _models() -> dict[str, Any]:
 
 def _jobs_body() -> dict[str, Any]:
     """One of the kinds' bodies."""
-    schema = {"anyOf": [{"$ref": _REF + model.__name__} for model in (JobCreate, EmbedCreate)]}
-    shown = _examples({**examples.JOB_CREATE, "vectors_of_a_folder": examples.EMBED_CREATE})
+    schema = {"anyOf": [{"$ref": _REF + model.__name__} for model in (JobCreate, EmbedCreate, IndexJobCreate)]}
+    shown = _examples(
+        {**examples.JOB_CREATE, "vectors_of_a_folder": examples.EMBED_CREATE, "index_of_vectors": examples.INDEX_JOB}
+    )
     return {"required": True, "content": {"application/json": {"schema": schema, "examples": shown}}}
 
 
@@ -107,6 +104,22 @@ def _embed(operation: dict[str, Any]) -> None:
         },
     }
     operation["responses"]["200"]["content"]["application/x-npy"] = {"schema": image}
+
+
+def _search(operation: dict[str, Any]) -> None:
+    image = {"type": "string", "format": "binary"}
+    form = {"allOf": [{"$ref": _REF + "SearchOptions"}], "type": "object", "required": ["image"], "properties": {"image": image}}
+    operation["requestBody"] = {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": form,
+                "examples": {"file": {"summary": "curl -F image=@a.jpg -F k=10", "value": {}}},
+            },
+            "application/json": {"schema": {"$ref": _REF + "SearchRequest"}, "examples": _examples({"image": examples.SEARCH})},
+            "image/*": {"schema": image, "examples": {"raw": {"summary": "curl --data-binary @a.jpg '…/search?k=10'"}}},
+        },
+    }
 
 
 def _examples(shown: dict[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ async def read(request: Request) -> Asked:
         body = await request.body()
         if not body:
             raise invalid([("", "the body is empty; send the bytes of one picture")])
-        return Asked(validated(EmbedOptions, query), [_sized(body)])
+        return Asked(validated(EmbedOptions, query), [sized(body)])
     said = f"{encodable_kind(kind)} is none of them" if kind else "the request names no Content-Type"
     detail = f"Send pictures as multipart/form-data, application/json, or one image/* body; {said}."
     raise Problem("unsupported-media-type", detail)
@@ -74,6 +74,13 @@ def _from_json(body: bytes, query: dict[str, str]) -> Asked:
 
 
 async def _from_form(request: Request, query: dict[str, str]) -> Asked:
+    options, pictures = await form_of(request, query, "images")
+    counted(len(pictures), "/images")
+    return Asked(validated(EmbedOptions, options), pictures)
+
+
+async def form_of(request: Request, query: dict[str, str], field: str) -> tuple[dict[str, Any], list[Picture]]:
+    """A form's fields over those of the query, and the pictures in `field`. Raises Problem 413 or 422."""
     try:
         form = await request.form(max_files=MAX_IMAGES + 1, max_fields=MAX_FIELDS, max_part_size=MAX_IMAGE_BYTES * 4 // 3 + 1024)
     except (Problem, ClientDisconnect):
@@ -88,16 +95,15 @@ async def _from_form(request: Request, query: dict[str, str]) -> Asked:
         options: dict[str, Any] = dict(query)
         pictures: list[Picture] = []
         for name, value in form.multi_items():
-            if name == "images":
-                pictures.append(_sized(await value.read()) if isinstance(value, UploadFile) else from_text(value))
+            if name == field:
+                pictures.append(sized(await value.read()) if isinstance(value, UploadFile) else from_text(value))
             elif isinstance(value, UploadFile):
-                raise invalid([(f"/{name}", "is a file; pictures go into fields named 'images'")])
+                raise invalid([(f"/{name}", f"is a file; pictures go into fields named {field!r}")])
             else:
                 options[name] = value
     finally:
         await form.close()
-    counted(len(pictures), "/images")
-    return Asked(validated(EmbedOptions, options), pictures)
+    return options, pictures
 
 
 def from_text(text: str) -> Picture:
@@ -115,12 +121,13 @@ def from_text(text: str) -> Picture:
     if not text:
         return Unreadable("it is empty")
     try:
-        return _sized(base64.b64decode(text + "=" * (-len(text) % 4), validate=True))
+        return sized(base64.b64decode(text + "=" * (-len(text) % 4), validate=True))
     except (binascii.Error, ValueError):
         return Unreadable("neither base64 nor a base64 data URI")
 
 
-def _sized(data: bytes) -> Picture:
+def sized(data: bytes) -> Picture:
+    """The bytes of a picture, or that they are too many or none."""
     if not data:
         return Unreadable("it is empty")
     return _too_big(len(data)) if len(data) > MAX_IMAGE_BYTES else data

@@ -76,7 +76,7 @@ class Progress(Answer):
     """How far a job is."""
 
     epoch: int | None = None
-    step: int | None = Field(None, description="Of kind embed: images.")
+    step: int | None = Field(None, description="Of kind embed: images; of kind index: the same, twice over.")
     steps_total: int | None = None
     fraction: float | None = Field(None, description="0 to 1.")
     images_per_second: float | None = None
@@ -116,7 +116,9 @@ class JobBody(Answer):
     name: str | None
     kind: str
     status: JobStatusName
-    phase: str | None = Field(description="While it runs: preparing, training, evaluating or exporting; or embedding.")
+    phase: str | None = Field(
+        description="While it runs: preparing, training, evaluating or exporting; embedding; indexing, neighbours or saving."
+    )
     requested: str | None = Field(description="cancel or pause, asked of a running job and not done yet.")
     attempt: int = Field(description="How many times a worker has taken the job up.")
     created_at: datetime
@@ -134,7 +136,8 @@ class JobBody(Answer):
         description="What the trainer found: images, held_out, classes, fingerprint; unreadable files, the first 20 named."
     )
     result: dict[str, Any] | None = Field(
-        description="Of kind embed, once it has succeeded: images, errors, dim, shards, size_bytes, links."
+        description="Once it has succeeded. Of kind embed: images, errors, dim, shards, size_bytes, links; of kind index: count, "
+        "left_out, dim, seconds, size_bytes, links."
     )
     links: dict[str, str]
 

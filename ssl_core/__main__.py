@@ -1,4 +1,5 @@
-"""python -m ssl_core SPEC.json --out DIR: the whole of training, or of embedding a folder, without any service.
+"""python -m ssl_core SPEC.json --out DIR: the whole of training, of embedding a folder, or of indexing its vectors, without any
+service.
 
 The spec's `kind` says what is done; RUNS is the one place that knows the kinds.
 
@@ -69,6 +70,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data-root", type=Path, default=Path(os.environ.get("IMPRINT_DATA_ROOT", ".")), help="default: here")
     parser.add_argument("--preset", help="a recipe to start from")
     parser.add_argument("--encoder", type=Path, help="folder of the encoder, for a spec of kind embed")
+    parser.add_argument("--vectors", type=Path, help="folder of an embed job's vectors, for a spec of kind index")
     parser.add_argument("--cache", type=Path, help="folder of prepared images that runs share; default: they are kept in memory")
     parser.add_argument("--cache-bytes", type=int, help="most that it may take; default: a quarter of its disk")
     parser.add_argument("--resume", type=Path, action="append", default=[], help="folder of an earlier attempt, newest first")
@@ -211,7 +213,30 @@ def _embed(arguments: argparse.Namespace, stop: _StopFlag, events: Events, hopel
     return FINISHED
 
 
-RUNS: dict[str, Callable[[argparse.Namespace, _StopFlag, Events, Hopeless], int]] = {"pretrain": _pretrain, "embed": _embed}
+def _index(arguments: argparse.Namespace, stop: _StopFlag, events: Events, hopeless: Hopeless) -> int:
+    from ssl_core.search.facts import BadVectors
+    from ssl_core.search.run import Stopped, index_vectors
+    from ssl_core.spec.index import IndexSpec
+
+    spec = IndexSpec.model_validate_json(arguments.spec.read_bytes())
+    if arguments.vectors is None:
+        return hopeless("invalid_spec", "a spec of kind index needs the folder of the vectors", "give it with --vectors FOLDER")
+    try:
+        index_vectors(spec, arguments.vectors, arguments.out, events=events, asked_to_stop=stop)
+    except Stopped:
+        events.emit("stopped", step=0)
+        return STOPPED
+    except BadVectors as error:
+        return hopeless("bad_vectors", str(error), "embed the pictures again (POST /jobs with kind embed)")
+    events.emit("finished")
+    return FINISHED
+
+
+RUNS: dict[str, Callable[[argparse.Namespace, _StopFlag, Events, Hopeless], int]] = {
+    "pretrain": _pretrain,
+    "embed": _embed,
+    "index": _index,
+}
 
 
 if __name__ == "__main__":

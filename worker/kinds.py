@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any, Protocol
 
 from jobs.artifacts import Artifacts
+from jobs.errors import NotFound
+from jobs.indexes import IndexPlace
 from jobs.records import Claim, EncoderDraft, ResultDraft
 from jobs.repository import Repository
 
@@ -80,4 +83,34 @@ class Embed:
         artifacts.clear_vectors(claim.job_id, claim.attempt)
 
 
-KINDS: dict[str, Kind] = {"pretrain": Pretrain(), "embed": Embed()}
+class Index:
+    """From vectors to what finds the nearest of them."""
+
+    product = "index"
+
+    def arguments(self, claim: Claim, repository: Repository, home: Path) -> list[str]:
+        made = repository.get(claim.spec["vectors"]).result
+        if made is None:
+            raise NotFound(f"job {claim.spec['vectors']} has no vectors")
+        return ["--vectors", str(home / str(made["folder"]))]
+
+    def publish(self, claim: Claim, artifacts: Artifacts, out: Path) -> ResultDraft:
+        """The new index is searched from here on: should the record fail, the next attempt puts its own in this one's place."""
+        place = IndexPlace(artifacts.home, claim.spec["encoder"])
+        folder = place.publish(out / "index", f"{claim.job_id}.{claim.attempt}")
+        made = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        facts = {name: made[name] for name in ("count", "left_out", "dim", "seconds")}
+        size = sum(each["size_bytes"] for each in made["files"].values())
+        return ResultDraft(str(folder.relative_to(artifacts.home)), {**facts, "size_bytes": size})
+
+    def record(self, claim: Claim, repository: Repository, draft: ResultDraft) -> str:
+        repository.finish(claim.job_id, claim.attempt, draft)
+        return draft.folder
+
+    def clear(self, claim: Claim, artifacts: Artifacts) -> None:
+        """What earlier attempts left half built."""
+        for folder in artifacts.earlier_attempts(claim.job_id, claim.attempt):
+            shutil.rmtree(folder / "index", ignore_errors=True)
+
+
+KINDS: dict[str, Kind] = {"pretrain": Pretrain(), "embed": Embed(), "index": Index()}

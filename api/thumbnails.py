@@ -1,0 +1,45 @@
+"""Small pictures of what was found, from the files themselves: below the data root only, bounded in bytes and pixels."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+from ssl_core.data.errors import BadImage
+from ssl_core.data.images import decode
+
+SIDE = 160  # pixels of the longer side
+MOST_BYTES = 32 * 2**20
+QUALITY = 80
+
+
+def picture_file(data_root: Path, data: dict[str, Any], path: str) -> Path | None:
+    """The file of an indexed picture, proven to lie below the data root with links followed; None if it does not, or is gone."""
+    within = data.get("path")
+    if not isinstance(within, str) or "\0" in path or os.path.isabs(path):
+        return None
+    root = Path(os.path.realpath(data_root))
+    try:
+        file = Path(os.path.realpath(root / within / path))
+        good = file.is_relative_to(root) and file.is_file() and file.stat().st_size <= MOST_BYTES
+    except (OSError, ValueError):  # a name that is too long
+        return None
+    return file if good else None
+
+
+def thumbnail(data_root: Path, data: dict[str, Any], path: str) -> str | None:
+    """A JPEG as a data URI; None if the picture is gone or cannot be read. Takes some milliseconds: call it in a thread."""
+    file = picture_file(data_root, data, path)
+    if file is None:
+        return None
+    try:
+        image = decode(file.read_bytes(), at_least=SIDE)
+    except (OSError, BadImage):
+        return None
+    image.thumbnail((SIDE, SIDE))
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
