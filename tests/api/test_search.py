@@ -21,6 +21,7 @@ from jobs.indexes import IndexPlace
 from support.vectors import write_vectors
 
 COUNT = 24
+NAMES = [str(row) for row in range(COUNT)]
 TWINS = (3, 20)  # the same picture under two names
 
 
@@ -119,9 +120,7 @@ class TestBuilding:
     def test_an_interrupted_build_begins_again_with_the_next_process(self, start, put_encoder, exported, tmp_path, vectors):
         with start(tmp_path / "home") as running:
             job = put_encoder(running, exported)
-            write_vectors(
-                running.home / "vectors" / f"{job.id}.1", vectors, [str(row) for row in range(COUNT)], encoder=job.encoder_id
-            )
+            write_vectors(running.home / "vectors" / f"{job.id}.1", vectors, NAMES, encoder=job.encoder_id)
             place = IndexPlace(running.home, job.encoder_id)
             about = {"status": "building", "vectors": job.id, "data": {}, "attempt": 1, "created_at": "2026-01-01T00:00:00Z"}
             place.write_build(about)
@@ -138,9 +137,7 @@ class TestBuilding:
         here = f"/encoders/{job.encoder_id}"
         for call in (service.http.delete(f"{here}/index"), service.http.post(f"{here}/search", json={"vector": [1.0]})):
             assert call.status_code == 404 and "has no index. POST" in call.json()["detail"]
-        write_vectors(
-            service.home / "vectors" / f"{job.id}.1", vectors, [str(row) for row in range(COUNT)], encoder=job.encoder_id
-        )
+        write_vectors(service.home / "vectors" / f"{job.id}.1", vectors, NAMES, encoder=job.encoder_id)
         built(service, job.encoder_id, job.id)
         assert service.http.delete(f"{here}/index").status_code == 204
         assert service.http.get(f"{here}/index").status_code == 404
@@ -233,10 +230,11 @@ class TestSearching:
         ]
 
     def test_a_damaged_index_is_said_and_not_followed(self, service, encoder, embed_job, vectors):
-        graph = IndexPlace(service.home, encoder).current() / "graph.usearch"
         built(service, encoder, embed_job)
         graph = IndexPlace(service.home, encoder).current() / "graph.usearch"
-        graph.write_bytes(graph.read_bytes()[:-50] + bytes(50))
+        content = bytearray(graph.read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        graph.write_bytes(content)
         service.services.indexes.forget(encoder)
         answer = service.http.post(self.address, json={"vector": vectors[0].tolist()})
         assert answer.status_code == 409 and "graph.usearch has changed" in answer.json()["detail"]
