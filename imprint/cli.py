@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from imprint.commands import encoders, jobs, options, preview, up
+from imprint.commands import encoders, jobs, options, preview, search, up
 from imprint.errors import ImprintError, UsageError
 from imprint.version import version as installed
 
@@ -55,6 +55,9 @@ app.command(rich_help_panel=TRAIN)(jobs.resume)
 app.command(rich_help_panel=TRAIN)(jobs.logs)
 app.command("encoders", rich_help_panel=USE)(encoders.list_encoders)
 app.command(rich_help_panel=USE, epilog=encoders.EMBED_EPILOG)(encoders.embed)
+app.command(rich_help_panel=USE)(search.index)
+app.command(rich_help_panel=USE, epilog=search.SEARCH_EPILOG)(search.search)
+app.command(rich_help_panel=USE, epilog=search.REPORT_EPILOG)(search.report)
 
 
 @app.command(rich_help_panel=USE)

@@ -22,6 +22,7 @@ from imprint import images as image_files
 from imprint.bulk import BulkCalls
 from imprint.errors import ConnectionFailed, ImprintError, JobFailed, ServiceError, Unavailable, UsageError
 from imprint.images import Image
+from imprint.index import Index
 from imprint.records import Embedded, Encoder, Event, Job, Json, Metric, Validation
 from imprint.transport import Transport
 
@@ -240,6 +241,10 @@ class Client(BulkCalls):
                     yield Embedded(name, np.frombuffer(base64.b64decode(vector), dtype="<f4"))
                 else:
                     yield Embedded(name, None, _reason(item.get("error")))
+
+    def index(self, encoder: str = "latest") -> Index:
+        """The index of an encoder, to build and search; named as for `encoder`."""
+        return Index(self._transport, _part(self._encoder_id(encoder)))
 
     def ready(self) -> bool:
         """Whether the server is up and has all it needs."""

@@ -1,0 +1,102 @@
+"""`imprint index`, `imprint search` and `imprint report`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imprint.commands.options import AsJson, Server, connect, console
+
+EncoderName = Annotated[str, typer.Option("--encoder", "-e", help="An encoder's id, a job's id, an alias, or `latest`.")]
+SEARCH_EPILOG = """
+[bold]Examples[/bold]
+
+  imprint search cat.jpg                     [dim]score and path of the ten nearest, best first[/dim]
+
+  imprint search cat.jpg -k 100 | awk '$1 > 0.9 {print $2}'
+"""
+REPORT_EPILOG = """
+[bold]Examples[/bold]
+
+  imprint report --threshold 0.98            [dim]groups of near-duplicates, then what stands apart[/dim]
+
+  imprint report -o report.csv               [dim]every picture, a row each[/dim]
+"""
+
+
+def index(
+    vectors: Annotated[str, typer.Argument(metavar="JOB", help="The id of an embed job that has succeeded.")],
+    encoder: EncoderName = "latest",
+    as_json: AsJson = False,
+    server: Server = None,
+) -> None:
+    """Index the vectors of an embed job, so that they can be searched. Waits for the end."""
+    from imprint import progress
+    from imprint.errors import ImprintError, JobFailed
+
+    client = connect(server)
+    job = client.index(encoder).build(vectors)
+    if as_json:
+        job = client.wait(job.id)
+        print(json.dumps(job.raw))
+        return
+    screen = console()
+    screen.print(f"job {job.id}", markup=False)
+    job = progress.follow(client.updates(job.id), screen)
+    if job.status == "paused":
+        raise ImprintError(f"job {job.id} is paused", f"go on with: imprint resume {job.id}")
+    if job.status != "succeeded":
+        raise JobFailed(job)
+    made = job.raw["result"]
+    print(f"{made['count']:,} pictures of {job.raw['spec']['encoder']} in {made['seconds']:g} s; imprint search PICTURE finds them")
+
+
+def search(
+    picture: Annotated[Path, typer.Argument(help="An image file.")],
+    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="At most so many.")] = 10,
+    encoder: EncoderName = "latest",
+    as_json: AsJson = False,
+    server: Server = None,
+) -> None:
+    """Find the pictures nearest to one: a line each with its score and path, best first."""
+    found = connect(server).index(encoder).search(picture, k)
+    for each in found:
+        print(json.dumps({"path": each.path, "score": each.score}) if as_json else f"{each.score:.4f}  {each.path}")
+
+
+def report(
+    encoder: EncoderName = "latest",
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Cosine from which two are near-duplicates.")] = 0.95,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="At most so many groups and outliers.")] = 20,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write every picture to a .csv file instead.")
+    ] = None,
+    as_json: AsJson = False,
+    server: Server = None,
+) -> None:
+    """List near-duplicates, and pictures unlike any other."""
+    from imprint.errors import UsageError
+
+    if output is not None and output.suffix.lower() != ".csv":
+        raise UsageError(f"{output} is not a .csv file", "for JSON: imprint report --json > report.json")
+    index = connect(server).index(encoder)
+    if output is not None:
+        output.write_bytes(index.report_csv(threshold))
+        print(f"a row for every picture: {output}")
+        return
+    body = index.report(threshold, limit=limit)
+    if as_json:
+        print(json.dumps(body))
+        return
+    same, apart = body["duplicates"], body["outliers"]
+    print(f"{same['count']} groups of near-duplicates (cosine from {threshold:g}), {same['extra']} pictures too many")
+    for group in same["data"]:
+        print(f"\n{group['size']} pictures, {group['lowest']:.4f} to {group['highest']:.4f}")
+        for each in group["data"]:
+            print(f"  {each['score']:.4f}  {each['path']}")
+    print("\nfarthest from all others")
+    for each in apart["data"]:
+        print(f"  {each['distance']:.4f}  {each['path']}")
