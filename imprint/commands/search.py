@@ -51,7 +51,8 @@ def index(
     if job.status != "succeeded":
         raise JobFailed(job)
     made = job.raw["result"]
-    print(f"{made['count']:,} pictures of {job.raw['spec']['encoder']} in {made['seconds']:g} s; imprint search PICTURE finds them")
+    encoder = job.raw["spec"]["encoder"]
+    print(f"{made['count']:,} pictures of {encoder} in {made['seconds']:g} s; imprint search PICTURE finds them")
 
 
 def search(
