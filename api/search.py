@@ -200,7 +200,9 @@ def _index_body(services: Services, encoder_id: str) -> IndexBody:
     try:
         index = services.indexes.get(encoder_id)
     except IndexCorrupt as error:
-        index, asked = None, {**(asked or {}), "status": "failed", "error": str(error)}
+        index = None
+        if asked and asked.get("status") != "building":  # the build that would repair it is what is told, while it lasts
+            asked = {**asked, "status": "failed", "error": str(error)}
     if index is None and not (asked and "created_at" in asked):
         raise _no_index(encoder_id)
     build = None
