@@ -8,35 +8,26 @@ vectors = client.embed(Path("photos").glob("*.jpg"), encoder=job.id)
 
 from __future__ import annotations
 
-import base64
 import os
-import re
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Self
 
-from imprint import images as image_files
 from imprint.bulk import BulkCalls
+from imprint.embedding import EmbedCalls
 from imprint.errors import ConnectionFailed, ImprintError, JobFailed, ServiceError, Unavailable, UsageError
-from imprint.images import Image
 from imprint.index import Index
-from imprint.records import Embedded, Encoder, Event, Job, Json, Metric, Validation
+from imprint.records import Encoder, Event, Job, Json, Metric, Validation
 from imprint.transport import Transport
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 DEFAULT_SERVER = "http://127.0.0.1:8000"
-BATCH = 64  # images in one request to /embed
-BATCH_BYTES = 16 * 2**20  # bytes of image files in one request
 OUTAGE = 60.0  # seconds of silence that following a job survives: long enough for a restart of the server
 
 
-class Client(BulkCalls):
+class Client(EmbedCalls, BulkCalls):
     """A connection to one Imprint server. Safe to use from several threads; usable as a context manager."""
 
     def __init__(self, base_url: str | None = None, api_key: str | None = None, *, timeout: float = 90.0) -> None:
@@ -187,61 +178,6 @@ class Client(BulkCalls):
         """Let `name` stand for an encoder; a name in use is moved."""
         self._transport.request("PUT", f"/aliases/{_part(name)}", json={"encoder": encoder})
 
-    def embed(
-        self,
-        images: Iterable[Image],
-        encoder: str = "latest",
-        *,
-        normalize: bool = False,
-        dimensions: int | None = None,
-        layer: Literal["pooled", "patch"] = "pooled",
-        batch_size: int = BATCH,
-    ) -> NDArray[np.float32]:
-        """Feature vectors, one row per image in the order given: (N, dim) float32.
-
-        `images`: paths, the bytes of image files, or PIL images. `normalize`: to length 1. `dimensions`: so many principal
-        components of the training images instead of all. `layer="patch"`: local features, (N, rows, columns, width). Raises
-        Rejected, or UsageError, naming the first image that cannot be read (`embed_each` reports it and goes on).
-        """
-        import io
-
-        import numpy as np
-
-        asked = {"layer": layer, "normalize": str(normalize).lower()}
-        if dimensions is not None:
-            asked["dimensions"] = str(dimensions)
-        rows = []
-        for batch in image_files.batches(images, batch_size, BATCH_BYTES):
-            for _, content in batch:
-                if isinstance(content, UsageError):
-                    raise content
-            answer = self._embed(encoder, batch, accept="application/x-npy", **asked)
-            rows.append(np.load(io.BytesIO(answer.content), allow_pickle=False))
-        if not rows:
-            raise UsageError("no images to embed")
-        return np.concatenate(rows).astype(np.float32, copy=False)
-
-    def embed_each(self, images: Iterable[Image], encoder: str = "latest", *, batch_size: int = BATCH) -> Iterator[Embedded]:
-        """One answer per image, in order, as batches come back; a bad image is an answer with an `error`, not an exception."""
-        import numpy as np
-
-        for batch in image_files.batches(images, batch_size, BATCH_BYTES):
-            readable = [(name, content) for name, content in batch if isinstance(content, bytes)]
-            items: Iterator[Json] = iter(())
-            if readable:
-                fields = {"encoding_format": "base64", "on_error": "null"}
-                items = iter(self._embed(encoder, readable, accept="application/json", **fields).json()["data"])
-            for name, content in batch:
-                if isinstance(content, UsageError):
-                    yield Embedded(name, None, str(content))
-                    continue
-                item = next(items)
-                vector = item.get("embedding")
-                if isinstance(vector, str):
-                    yield Embedded(name, np.frombuffer(base64.b64decode(vector), dtype="<f4"))
-                else:
-                    yield Embedded(name, None, _reason(item.get("error")))
-
     def index(self, encoder: str = "latest") -> Index:
         """The index of an encoder, to build and search; named as for `encoder`."""
         return Index(self._transport, _part(self._encoder_id(encoder)))
@@ -292,13 +228,6 @@ class Client(BulkCalls):
                 return
             params[cursor] = answer["data"][-1][field]
 
-    def _embed(self, encoder: str, batch: Iterable[tuple[str, Any]], *, accept: str, **fields: str) -> Any:
-        files = [("images", (Path(name).name, content)) for name, content in batch]
-        # Reading features changes nothing, so a broken connection may be tried again.
-        return self._transport.request(
-            "POST", "/embed", data={"encoder": encoder, **fields}, files=files, headers={"Accept": accept}, repeatable=True
-        )
-
 
 def _part(name: str) -> str:
     """One segment of a path: an id with a slash must not reach another route."""
@@ -307,9 +236,3 @@ def _part(name: str) -> str:
     if not name or name in (".", ".."):
         raise UsageError(f"{name!r} is not an id")
     return quote(name, safe="")
-
-
-def _reason(error: Any) -> str:
-    """Why an image has no vector, without its place in the request, which means nothing to the caller."""
-    said = str(error.get("message") or error) if isinstance(error, dict) else str(error or "no vector came back")
-    return re.sub(r"^image \d+: ", "", said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,22 @@ if TYPE_CHECKING:
     from imprint.records import Embedded
 
 
-def to_parquet(client: Client, paths: list[Path], output: Path, encoder: str) -> None:
-    """Embed and write `output`. `encoder`: its id. Raises ImprintError."""
+@dataclass(frozen=True)
+class Wishes:
+    """encoder: its id. dimensions: None for all."""
+
+    encoder: str
+    normalize: bool = False
+    dimensions: int | None = None
+
+
+def to_parquet(client: Client, paths: list[Path], output: Path, wishes: Wishes) -> None:
+    """Embed and write `output`. Raises ImprintError."""
     place = seen_by_server(client, paths)
     if place is not None:
-        _by_job(client, place, output, encoder)
+        _by_job(client, place, output, wishes)
     else:
-        _by_requests(client, paths, output, encoder)
+        _by_requests(client, paths, output, wishes)
 
 
 def seen_by_server(client: Client, paths: list[Path]) -> str | None:
@@ -31,12 +41,12 @@ def seen_by_server(client: Client, paths: list[Path]) -> str | None:
     return folder.relative_to(root).as_posix() if folder.is_relative_to(root) else None
 
 
-def _by_job(client: Client, place: str, output: Path, encoder: str) -> None:
+def _by_job(client: Client, place: str, output: Path, wishes: Wishes) -> None:
     from imprint import progress
     from imprint.errors import ImprintError, JobFailed
 
     screen = console()
-    job = client.embed_folder(place, encoder, name=f"embed {place}"[:200])
+    job = client.embed_folder(place, name=f"embed {place}"[:200], **asdict(wishes))
     screen.print(f"job {job.id}", markup=False)
     job = progress.follow(client.updates(job.id), screen)
     if job.status == "paused":
@@ -45,34 +55,36 @@ def _by_job(client: Client, place: str, output: Path, encoder: str) -> None:
         raise JobFailed(job)
     client.save_vectors(job.id, output)
     result = job.raw["result"]
-    _say(output, result["images"] - result["errors"], result["errors"], result["dim"], encoder)
+    _say(output, result["images"] - result["errors"], result["errors"], result["dim"], wishes.encoder)
 
 
-def _by_requests(client: Client, paths: list[Path], output: Path, encoder: str) -> None:
+def _by_requests(client: Client, paths: list[Path], output: Path, wishes: Wishes) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
     from imprint import images
     from imprint.bulk import write_parquet
 
-    facts = client.encoder(encoder)
+    facts = client.encoder(wishes.encoder)
+    dim = wishes.dimensions or facts.dim or 0
     base = paths[0] if len(paths) == 1 and paths[0].is_dir() else None
     files = images.find(paths)
     if base is not None:
         files.sort(key=lambda file: file.relative_to(base).as_posix())  # the order of a job's rows
     names = [str(file) if base is None else file.relative_to(base).as_posix() for file in files]
-    about = {"encoder": encoder, "sha256": facts.sha256 or "", "dimension": str(facts.dim), "normalize": "false"}
+    about = {"encoder": facts.id, "sha256": facts.sha256 or "", "dimension": str(dim)}
+    about["normalize"] = str(wishes.normalize).lower()
     screen = console()
     columns = (BarColumn(), TaskProgressColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress("embedding", *columns, console=screen, disable=not screen.is_terminal) as bar:
         task = bar.add_task("", total=len(files))
 
         def answers() -> Iterator[tuple[str, Embedded]]:
-            for name, answer in zip(names, client.embed_each(files, encoder), strict=True):
+            for name, answer in zip(names, client.embed_each(files, **asdict(wishes)), strict=True):
                 yield name, answer
                 bar.advance(task)
 
         good, bad = write_parquet(output, answers(), about)
-    _say(output, good, len(bad), facts.dim or 0, encoder)
+    _say(output, good, len(bad), dim, facts.id)
 
 
 def _say(output: Path, good: int, bad: int, dim: int, encoder: str) -> None:

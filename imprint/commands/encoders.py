@@ -54,6 +54,10 @@ def embed(
     encoder: Annotated[
         str, typer.Option("--encoder", "-e", help="An encoder's id, a job's id, an alias, or `latest`.")
     ] = "latest",
+    normalize: Annotated[bool, typer.Option("--normalize", help="Scale every vector to length 1.")] = False,
+    dimensions: Annotated[
+        int | None, typer.Option("--dimensions", "-d", min=1, help="So many principal components instead of all numbers.")
+    ] = None,
     server: Server = None,
 ) -> None:
     """Turn pictures into vectors. Pictures that cannot be read are listed and left out.
@@ -70,7 +74,8 @@ def embed(
     if output.suffix == ".parquet":
         from imprint.commands import bulk
 
-        return bulk.to_parquet(client, paths, output, client.encoder(encoder).id)
+        wishes = bulk.Wishes(client.encoder(encoder).id, normalize, dimensions)
+        return bulk.to_parquet(client, paths, output, wishes)
     files = images.find(paths)
     chosen = client.encoder(encoder)  # resolved once, so that `latest` cannot change between two batches
     screen = console()
@@ -78,7 +83,7 @@ def embed(
     columns = (BarColumn(), TaskProgressColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress("embedding", *columns, console=screen, disable=not screen.is_terminal) as bar:
         task = bar.add_task("", total=len(files))
-        for answer in client.embed_each(files, chosen.id):
+        for answer in client.embed_each(files, chosen.id, normalize=normalize, dimensions=dimensions):
             answers.append(answer)
             bar.advance(task)
 

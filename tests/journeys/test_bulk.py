@@ -137,8 +137,9 @@ def imprint(service: Service, home: Path, *words: object) -> str:
     return done.stdout
 
 
+@pytest.mark.parametrize(("wishes", "dim"), [((), 1024), (("--normalize", "-d", 8), 8)])
 def test_the_command_gives_the_same_file_here_and_from_another_machine(
-    service: Service, whole: Job, undisturbed: Undisturbed, pictures: Path, tmp_path: Path
+    service: Service, whole: Job, undisturbed: Undisturbed, pictures: Path, tmp_path: Path, wishes: tuple[object, ...], dim: int
 ) -> None:
     """Where the server can see the folder a job does it; elsewhere the pictures travel."""
     encoder, folder = undisturbed.job.encoder, pictures / "pictures"
@@ -146,18 +147,20 @@ def test_the_command_gives_the_same_file_here_and_from_another_machine(
     (service.home / "run").mkdir(exist_ok=True)
     running.write(note)
     try:
-        said = imprint(service, service.home, "embed", folder, "-e", encoder, "-o", tmp_path / "here.parquet")
+        said = imprint(service, service.home, "embed", folder, "-e", encoder, "-o", tmp_path / "here.parquet", *wishes)
     finally:
         running.erase(service.home)
-    assert "job job_" in said and "80 vectors of 1024 numbers" in said and "1 pictures could not be read" in said
-    said = imprint(service, tmp_path, "embed", folder, "-e", encoder, "-o", tmp_path / "there.parquet")
-    assert "job job_" not in said and "80 vectors of 1024 numbers" in said
+    assert "job job_" in said and f"80 vectors of {dim} numbers" in said and "1 pictures could not be read" in said
+    said = imprint(service, tmp_path, "embed", folder, "-e", encoder, "-o", tmp_path / "there.parquet", *wishes)
+    assert "job job_" not in said and f"80 vectors of {dim} numbers" in said
     here, there = (pq.read_table(tmp_path / name) for name in ("here.parquet", "there.parquet"))
     assert here.schema.equals(there.schema, check_metadata=True)
     assert here["path"] == there["path"] and here["path"].to_pylist() == sorted(here["path"].to_pylist())
     pairs = list(zip(here["embedding"].to_pylist(), there["embedding"].to_pylist(), strict=True))
     assert [a is None for a, _ in pairs] == [b is None for _, b in pairs] and sum(a is None for a, _ in pairs) == 1
     np.testing.assert_allclose([a for a, _ in pairs if a], [b for _, b in pairs if b], rtol=1e-4, atol=1e-5)
+    if wishes:
+        np.testing.assert_allclose([np.linalg.norm(a) for a, _ in pairs if a], 1, rtol=1e-5)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["here.parquet", "there.parquet"], "nothing else is left"
 
 
