@@ -110,7 +110,7 @@ async def _embed(services: Services, asked: Asked) -> Embedded:
     bad = [(at, row.reason) for at, row in enumerate(rows) if isinstance(row, Unreadable)]
     services.telemetry.add("imprint_embed_bad_images", len(bad))
     if bad and options.on_error == "fail":
-        raise invalid([(f"{asked.pointer}/{at}", f"image {at}: {reason}") for at, reason in bad])
+        raise invalid([asked.problem(at, reason) for at, reason in bad])
 
     good = [row for row in rows if not isinstance(row, Unreadable)]
     values: Vectors = np.zeros((0, *shape), np.float32)

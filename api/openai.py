@@ -84,7 +84,7 @@ async def embeddings(request: Request, services: ServicesDep) -> Response:
     counted(len(texts), "/input")
     fields = ("encoding_format", "dimensions", "normalize")
     options = EmbedOptions(encoder=given.model, **{name: getattr(given, name) for name in fields})
-    asked = Asked(options, [from_text(text) for text in texts], "/input")
+    asked = Asked(options, [from_text(text) for text in texts], "/input/{}")
 
     async def answer(found: Embedded) -> Response:
         started = time.perf_counter()

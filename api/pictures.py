@@ -45,7 +45,11 @@ class Asked:
 
     options: EmbedOptions
     pictures: list[Picture]
-    pointer: str = "/images"  # where the body has them
+    pointer: str = "/images/{}"  # where the body has the picture with a number, or the one that there is
+
+    def problem(self, at: int, reason: str) -> tuple[str, str]:
+        """(JSON pointer, sentence) of a picture that cannot be used."""
+        return self.pointer.format(at), f"image {at}: {reason}" if "{}" in self.pointer else f"the image: {reason}"
 
 
 async def read(request: Request) -> Asked:

@@ -201,7 +201,8 @@ class TestSearching:
             assert errors({"vector": bad})[0] == 422
         for k in (0, 1001, "many"):
             assert errors({"vector": [1.0] * 512, "k": k})[0] == 422
-        assert errors({"image": "bm8gcGljdHVyZQ=="})[0] == 422
+        code, said = errors({"image": "bm8gcGljdHVyZQ=="})
+        assert code == 422 and said.startswith("/image: the image: not a picture")
         assert service.http.post(self.address, content=b"x", headers={"Content-Type": "text/plain"}).status_code == 415
         assert service.http.post("/encoders/enc_x/search", json={}).status_code in (404, 422)
 
