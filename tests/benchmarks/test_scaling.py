@@ -1,15 +1,12 @@
 """benchmarks/scaling.py at its smallest, and its figures of memory against memory that is really taken."""
 
 import json
-import mmap
-import multiprocessing
 import os
 import subprocess
 import sys
 
 import measure
 import scaling
-import scaling_child
 
 MB = 10**6
 
@@ -41,30 +38,50 @@ def test_files_are_links_or_their_own(tmp_path):
     assert not list(tmp_path.glob("*.partial"))
 
 
+TAKES_MEMORY = """
+import json, mmap, multiprocessing, sys
+import scaling_child
+
+MB = 10**6
+with open(sys.argv[1], "rb") as file, scaling_child.Memory() as memory:
+    taken = bytearray(b"x") * (40 * MB)
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    assert sum(mapped[:: mmap.PAGESIZE]) == 0
+    context = multiprocessing.get_context("fork")
+    ready, done = context.Event(), context.Event()
+
+    def child():
+        more = bytearray(b"y") * (50 * MB)
+        ready.set()
+        done.wait(30)
+        assert more and taken
+
+    process = context.Process(target=child)
+    process.start()
+    assert ready.wait(30)
+    memory._done.wait(3 * scaling_child.SAMPLE_SECONDS)
+    done.set()
+    process.join(30)
+assert process.exitcode == 0
+print(json.dumps(memory.peaks))
+"""
+
+
 def test_memory_is_that_of_all_processes_and_shared_pages_count_once(tmp_path):
+    """In a process of its own: after a fork, a large one copies pages that it only counts references in."""
     (tmp_path / "file").write_bytes(bytes(30 * MB))
-    with (tmp_path / "file").open("rb") as file, scaling_child.Memory() as memory:
-        taken = bytearray(b"x") * (40 * MB)
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        assert sum(mapped[:: mmap.PAGESIZE]) == 0
-        context = multiprocessing.get_context("fork")
-        ready, done = context.Event(), context.Event()
+    ended = python(TAKES_MEMORY, tmp_path / "file")
+    peaks = json.loads(ended.stdout)
+    assert 85 * MB < peaks["anonymous"] < 110 * MB  # 40 + 50, and what the processes take beside
+    assert 29 * MB < peaks["mapped"] < 45 * MB
 
-        def child() -> None:
-            more = bytearray(b"y") * (50 * MB)
-            ready.set()
-            done.wait(30)
-            assert more and taken
 
-        process = context.Process(target=child)
-        process.start()
-        assert ready.wait(30)
-        memory._done.wait(3 * scaling_child.SAMPLE_SECONDS)
-        done.set()
-        process.join(30)
-    assert process.exitcode == 0
-    assert 85 * MB < memory.peaks["anonymous"] < 110 * MB  # 40 + 50, and what the processes take beside
-    assert 29 * MB < memory.peaks["mapped"] < 45 * MB
+def python(code, *arguments):
+    """Runs it beside the scripts."""
+    environment = {**os.environ, "PYTHONPATH": str(measure.ROOT / "benchmarks")}
+    ended = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, env=environment)
+    assert ended.returncode == 0, ended.stderr
+    return ended
 
 
 def test_a_scan_is_measured_without_torch(tmp_path):
@@ -75,8 +92,5 @@ def test_a_scan_is_measured_without_torch(tmp_path):
     code = (
         "import json, sys, scaling_child; print(json.dumps(scaling_child.scan(sys.argv[1]))); assert 'torch' not in sys.modules"
     )
-    ended = subprocess.run([sys.executable, "-c", code, str(tmp_path / "p")], capture_output=True, text=True,
-                           env={**os.environ, "PYTHONPATH": str(measure.ROOT / "benchmarks")})  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
-    got = json.loads(ended.stdout)
+    got = json.loads(python(code, tmp_path / "p").stdout)
     assert got["images"] == 1000 and got["seconds"] > 0 and 0 <= got["kept_mb"] < 5 and got["peak_mb"] < 10
