@@ -136,7 +136,9 @@ class TestChecked:
     def test_bf16_only_where_it_passed(self, folder, monkeypatch):
         asked = []
         monkeypatch.setattr("ssl_core.embedder.openvino.multiplies_bf16", lambda: True)
-        monkeypatch.setattr("ssl_core.embedder.openvino.OpenVino", lambda place, precision, threads: asked.append(precision))
+        monkeypatch.setattr(
+            "ssl_core.embedder.openvino.OpenVino", lambda place, precision, threads, streams: asked.append(precision)
+        )
         for cosine, expected in ((0.9996, "bf16"), (0.999, "fp32"), (None, "fp32")):
             manifest = manifest_of(folder)
             manifest["backends"]["openvino"]["least_cosine"] = {"fp32": 1.0} | ({"bf16": cosine} if cosine else {})
