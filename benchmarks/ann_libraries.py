@@ -156,10 +156,10 @@ def exact(vectors: Any, queries: Any, k: int) -> Any:
 _PROBES = (8, 32, 128)
 LIBRARIES: dict[str, tuple[str, Library]] = {  # name: (the package it needs, how it is called)
     "exact f32": ("numpy", Exact()),
-    "usearch HNSW i8": ("usearch", USearch("i8")),
-    "faiss HNSW SQ8": ("faiss", Faiss(f"HNSW{M}_SQ8", (32, 64, 128), "efSearch")),
     "usearch HNSW f16": ("usearch", USearch("f16")),
     "faiss IVF1024 SQ8": ("faiss", Faiss("IVF1024,SQ8", _PROBES, "nprobe")),
+    "faiss HNSW SQ8": ("faiss", Faiss(f"HNSW{M}_SQ8", (32, 64, 128), "efSearch")),
+    "usearch HNSW i8": ("usearch", USearch("i8")),
     "usearch HNSW f32": ("usearch", USearch("f32")),
     "faiss HNSW f32": ("faiss", Faiss(f"HNSW{M}", (32, 64, 128), "efSearch")),
     "hnswlib HNSW f32": ("hnswlib", HnswLib()),
