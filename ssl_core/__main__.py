@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 
 from ssl_core.data.machine import share_processors
-from ssl_core.events import Events, print_event
+from ssl_core.events import Events, Stopped, print_event
 from ssl_core.presets import complete
 from ssl_core.spec import TrainSpec, ValidationError, explain_all
 
@@ -109,56 +109,62 @@ def main() -> int:
 
 
 def _run(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> int:
-    def hopeless(code: str, message: str, hint: str = "") -> int:
-        events.emit("error", code=code, message=message, hint=hint)
-        return HOPELESS
-
     from ssl_core.data.sources import DataError
 
     try:
-        kind = _kind(arguments.spec)
-        return RUNS[kind](arguments, stop, events, hopeless)
+        RUNS[_kind(arguments.spec)](arguments, stop, events)
+    except Stopped as stopped:
+        events.emit("stopped", step=stopped.step)
+        return STOPPED
+    except _Hopeless as error:
+        why = error
     except DataError as error:
-        return hopeless("data_error", str(error), error.hint)
+        why = _Hopeless("data_error", str(error), error.hint)
     except ValidationError as error:
         problems = "; ".join(f"{pointer}: {text}" for pointer, text in explain_all(error))
-        return hopeless("invalid_spec", problems, "docs/methods.md lists every field")
-    except (ValueError, UnreadableSpec) as error:
-        return hopeless("invalid_spec", str(error))
+        why = _Hopeless("invalid_spec", problems, "docs/methods.md lists every field")
+    except ValueError as error:
+        why = _Hopeless("invalid_spec", str(error))
+    else:
+        events.emit("finished")
+        return FINISHED
+    events.emit("error", code=why.code, message=why.message, hint=why.hint)
+    return HOPELESS
 
 
-class UnreadableSpec(Exception):
-    """The spec file is missing, no JSON, or of a kind that is not known."""
+class _Hopeless(Exception):
+    """It would fail again the same way."""
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.code, self.message, self.hint = code, message, hint
 
 
 def _kind(path: Path) -> str:
     try:
         spec = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UnreadableSpec(f"{path}: {error}") from error
+        raise _Hopeless("invalid_spec", f"{path}: {error}") from error
     kind = spec.get("kind", "pretrain") if isinstance(spec, dict) else "pretrain"
     if kind not in RUNS:
-        raise UnreadableSpec(f"{path}: kind = {kind!r} is not known; valid: {', '.join(RUNS)}")
+        raise _Hopeless("invalid_spec", f"{path}: kind = {kind!r} is not known; valid: {', '.join(RUNS)}")
     return str(kind)
 
 
-Hopeless = Callable[..., int]  # (code, message, hint) -> HOPELESS, having said why
-
-
-def _pretrain(arguments: argparse.Namespace, stop: _StopFlag, events: Events, hopeless: Hopeless) -> int:
+def _pretrain(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> None:
     try:
         spec = read_spec(arguments.spec, arguments.preset, arguments.data_root)
     except ValidationError:
         raise
     except (ValueError, OSError) as error:
-        return hopeless("invalid_spec", f"{arguments.spec}: {error}")
+        raise _Hopeless("invalid_spec", f"{arguments.spec}: {error}") from error
 
     import torch
 
     from ssl_core.data.cache import Cache
     from ssl_core.data.machine import keep_freed_memory
     from ssl_core.export import ExportError
-    from ssl_core.loop import Diverged, Stopped
+    from ssl_core.loop import Diverged
     from ssl_core.train import train
 
     if not torch.cuda.is_available():
@@ -173,27 +179,22 @@ def _pretrain(arguments: argparse.Namespace, stop: _StopFlag, events: Events, ho
             resume=arguments.resume,
             asked_to_stop=stop,
         )
-    except Stopped as stopped:
-        events.emit("stopped", step=stopped.step)
-        return STOPPED
     except Diverged as error:
-        return hopeless("diverged", str(error), _DIVERGED_HINT)
+        raise _Hopeless("diverged", str(error), _DIVERGED_HINT) from error
     except torch.OutOfMemoryError as error:
-        return hopeless("out_of_memory", str(error).splitlines()[0], "lower trainer.batch_size or data.size")
+        raise _Hopeless("out_of_memory", str(error).splitlines()[0], "lower trainer.batch_size or data.size") from error
     except ExportError as error:
-        return hopeless("diverged", str(error), _DIVERGED_HINT)
-    events.emit("finished")
-    return FINISHED
+        raise _Hopeless("diverged", str(error), _DIVERGED_HINT) from error
 
 
-def _embed(arguments: argparse.Namespace, stop: _StopFlag, events: Events, hopeless: Hopeless) -> int:
-    from ssl_core.bulk.run import Stopped, embed_folder
+def _embed(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> None:
+    from ssl_core.bulk.run import embed_folder
     from ssl_core.manifest import EncoderError
     from ssl_core.spec.embed import EmbedSpec
 
     spec = EmbedSpec.model_validate_json(arguments.spec.read_bytes())
     if arguments.encoder is None:
-        return hopeless("invalid_spec", "a spec of kind embed needs the folder of its encoder", "give it with --encoder FOLDER")
+        raise _Hopeless("invalid_spec", "a spec of kind embed needs the folder of its encoder", "give it with --encoder FOLDER")
     try:
         embed_folder(
             spec,
@@ -204,35 +205,25 @@ def _embed(arguments: argparse.Namespace, stop: _StopFlag, events: Events, hopel
             resume=arguments.resume,
             asked_to_stop=stop,
         )
-    except Stopped as stopped:
-        events.emit("stopped", step=stopped.images)
-        return STOPPED
     except EncoderError as error:
-        return hopeless("encoder_error", str(error), "train the encoder again, or restore its files")
-    events.emit("finished")
-    return FINISHED
+        raise _Hopeless("encoder_error", str(error), "train the encoder again, or restore its files") from error
 
 
-def _index(arguments: argparse.Namespace, stop: _StopFlag, events: Events, hopeless: Hopeless) -> int:
+def _index(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> None:
     from ssl_core.search.facts import BadVectors
-    from ssl_core.search.run import Stopped, index_vectors
+    from ssl_core.search.run import index_vectors
     from ssl_core.spec.index import IndexSpec
 
     spec = IndexSpec.model_validate_json(arguments.spec.read_bytes())
     if arguments.vectors is None:
-        return hopeless("invalid_spec", "a spec of kind index needs the folder of the vectors", "give it with --vectors FOLDER")
+        raise _Hopeless("invalid_spec", "a spec of kind index needs the folder of the vectors", "give it with --vectors FOLDER")
     try:
         index_vectors(spec, arguments.vectors, arguments.out, events=events, asked_to_stop=stop)
-    except Stopped:
-        events.emit("stopped", step=0)
-        return STOPPED
     except BadVectors as error:
-        return hopeless("bad_vectors", str(error), "embed the pictures again (POST /jobs with kind embed)")
-    events.emit("finished")
-    return FINISHED
+        raise _Hopeless("bad_vectors", str(error), "embed the pictures again (POST /jobs with kind embed)") from error
 
 
-RUNS: dict[str, Callable[[argparse.Namespace, _StopFlag, Events, Hopeless], int]] = {
+RUNS: dict[str, Callable[[argparse.Namespace, _StopFlag, Events], None]] = {
     "pretrain": _pretrain,
     "embed": _embed,
     "index": _index,

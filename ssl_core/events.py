@@ -28,6 +28,14 @@ def _strict(value: Any) -> Any:
     return value
 
 
+class Stopped(Exception):
+    """A run ended because it was asked to; up to `step` it is kept, and a later one goes on from there."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"stopped after step {step}")
+        self.step = step
+
+
 class Events:
     """Appends events to a file, whole lines at a time, and tells a listener."""
 

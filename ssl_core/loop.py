@@ -21,7 +21,7 @@ from torch import nn
 from ssl_core import checkpoints
 from ssl_core.compiling import Compiler, uncompiled
 from ssl_core.evaluation import EvaluationData, NotFinite, evaluate
-from ssl_core.events import Events
+from ssl_core.events import Events, Stopped
 from ssl_core.health import judge
 from ssl_core.methods.base import Method
 from ssl_core.spec import TrainSpec
@@ -29,14 +29,6 @@ from ssl_core.stream import Stream
 
 _PROGRESS_SECONDS = 1.0
 EVALUATION_SHARE = 0.05  # of the training time, what evaluations in between may take by default
-
-
-class Stopped(Exception):
-    """Stopped on request, after a checkpoint."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__(f"stopped after step {step}")
-        self.step = step
 
 
 class Diverged(Exception):

@@ -23,12 +23,12 @@ from ssl_core.data.store import FileStore, choose, on_device
 from ssl_core.durable import write_atomically
 from ssl_core.encoders import build_encoder
 from ssl_core.evaluation import EvaluationData
-from ssl_core.events import Events
+from ssl_core.events import Events, Stopped
 from ssl_core.export import export_encoder
 from ssl_core.hardware import choose_devices, choose_precision, multiplies_bf16
 from ssl_core.inference.base import Images
 from ssl_core.inference.prepare import PROJECTION_IMAGES
-from ssl_core.loop import BetweenSteps, Stopped
+from ssl_core.loop import BetweenSteps
 from ssl_core.manifest import read_manifest
 from ssl_core.methods import build_method
 from ssl_core.methods.base import Method

@@ -28,7 +28,7 @@ from ssl_core.data.machine import cpus, return_freed_memory
 from ssl_core.data.sources import every_file, folder_below
 from ssl_core.durable import write_atomically
 from ssl_core.embedder import Embedder
-from ssl_core.events import Events
+from ssl_core.events import Events, Stopped
 from ssl_core.spec import FolderData, ImageNetData
 from ssl_core.spec.embed import EmbedSpec
 
@@ -36,14 +36,6 @@ VECTORS, RESULT = "vectors", "result.json"
 LISTED = 20  # pictures with an error that are named; all of them are counted
 SAY_SECONDS = 1.0
 NOT_FINITE = "the encoder gives values that are not finite"
-
-
-class Stopped(Exception):
-    """Asked to stop; `images` are in whole shards."""
-
-    def __init__(self, images: int) -> None:
-        super().__init__(f"stopped after {images} images")
-        self.images = images
 
 
 class NoSuchDimensions(ValueError):
@@ -63,7 +55,7 @@ def embed_folder(
     """Embed every picture of `spec.data` with the encoder in the folder `encoder`; returns the folder of the result.
 
     resume: folders of earlier attempts, newest first. Raises DataError, EncoderError, NoSuchDimensions, Stopped, and OSError
-    when the disk is full.
+    when the disk is full. A step of Stopped is an image in a whole shard.
     """
     folder = out / VECTORS
     folder.mkdir(parents=True, exist_ok=True)

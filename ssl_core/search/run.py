@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ssl_core.events import Events
+from ssl_core.events import Events, Stopped
 from ssl_core.search.build import build_index
 from ssl_core.search.vectors import VectorFolder
 from ssl_core.spec.index import IndexSpec
@@ -14,10 +14,6 @@ from ssl_core.spec.index import IndexSpec
 INDEX = "index"
 SAY_SECONDS = 1.0
 PASSES = {"indexing": 0, "neighbours": 1}  # over all pictures; saving is short
-
-
-class Stopped(Exception):
-    """Asked to stop. A graph that is half built cannot be taken up again: the next attempt begins anew."""
 
 
 class NotTheEncoders(ValueError):
@@ -51,7 +47,7 @@ class _Said:
 
     def __call__(self, phase: str, done: int, total: int) -> None:
         if self.asked_to_stop():
-            raise Stopped
+            raise Stopped(0)  # a graph that is half built cannot be taken up again: the next attempt begins anew
         now = time.monotonic()
         if phase != self.phase:
             self.phase, self.began = phase, self.at

@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 
 from ssl_core import checkpoints
 from ssl_core.embedder import Embedder
-from ssl_core.events import Events
-from ssl_core.loop import Diverged, Stopped
+from ssl_core.events import Events, Stopped
+from ssl_core.loop import Diverged
 from ssl_core.spec import TrainSpec
 from ssl_core.train import train
 
