@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from jobs.durable import sync
 from jobs.ids import encoder_id
 
 _ID = re.compile(r"[a-z]+_[0-9A-HJKMNP-TV-Z]{26}")
@@ -115,12 +116,12 @@ def _publish(files: Iterable[Path], target: Path, put: Callable[[Path, Path], ob
     try:
         for file in files:
             put(file, temporary / file.name)
-            _sync(temporary / file.name)
-        _sync(temporary)
+            sync(temporary / file.name)
+        sync(temporary)
         temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    _sync(target.parent)
+    sync(target.parent)
     return target
 
 
@@ -140,11 +141,3 @@ def _modified(path: Path) -> float:
         return path.stat().st_mtime
     except FileNotFoundError:
         return float("inf")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,6 +13,7 @@ from jobs.records import AliasRecord, DatasetDraft, DatasetRecord, EncoderRecord
 from jobs.rows import dataset_record, encoder_records, made_by_key, remember_key, when
 
 LATEST = "latest"
+_NEWEST = Encoder.created_ms.desc(), Encoder.id.desc()  # first
 
 
 class Catalogue:
@@ -50,7 +51,7 @@ class Catalogue:
         """
         query = select(Encoder.id, Encoder.folder)
         if name == LATEST:
-            query = query.order_by(Encoder.created_ms.desc(), Encoder.id.desc()).limit(1)
+            query = query.order_by(*_NEWEST).limit(1)
         elif name.startswith("job_"):
             query = query.where(Encoder.job_id == name)
         elif name.startswith("enc_"):
@@ -72,7 +73,7 @@ class Catalogue:
     def newest_encoder(self) -> str | None:
         """The id of what `latest` stands for."""
         with self.database.read() as session:
-            return session.scalar(select(Encoder.id).order_by(Encoder.created_ms.desc(), Encoder.id.desc()).limit(1))
+            return session.scalar(select(Encoder.id).order_by(*_NEWEST).limit(1))
 
     def encoder_folders(self) -> set[str]:
         """The folders that belong to a row; all others are left over from a crash."""

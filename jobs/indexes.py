@@ -13,6 +13,8 @@ import re
 import shutil
 from pathlib import Path
 
+from jobs.durable import sync
+
 _ID = re.compile(r"enc_[0-9A-HJKMNP-TV-Z]{26}")
 _NAME = re.compile(r"job_[0-9A-HJKMNP-TV-Z]{26}\.\d+")
 CURRENT = "current"
@@ -42,14 +44,14 @@ class IndexPlace:
         self.folder.mkdir(parents=True, exist_ok=True)
         if not target.is_dir():
             made.rename(target)
-            _sync(self.folder)
+            sync(self.folder)
         temporary = self.folder / f".{CURRENT}.{os.getpid()}.tmp"
         with temporary.open("w", encoding="utf-8") as file:
             file.write(name)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self.folder / CURRENT)
-        _sync(self.folder)
+        sync(self.folder)
         for each in self.folder.iterdir():
             if _NAME.fullmatch(each.name) and each.name != name:
                 shutil.rmtree(each, ignore_errors=True)
@@ -61,11 +63,3 @@ class IndexPlace:
         (self.folder / CURRENT).unlink(missing_ok=True)  # first: nobody is sent to a folder that is going
         shutil.rmtree(self.folder, ignore_errors=True)
         return there
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
