@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -13,7 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from imprint import words
+from imprint.errors import ImprintError, JobFailed
 from imprint.records import Job
+
+if TYPE_CHECKING:
+    from imprint.client import Client
 
 PLAIN_EVERY = 5.0  # seconds between lines when nothing remarkable happens
 COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "paused": "yellow", "queued": "blue"}
@@ -45,6 +49,17 @@ def follow(updates: Iterable[Job], console: Console) -> Job:
         screen.close()
     assert last is not None  # updates yields at least once, or raises
     return last
+
+
+def succeed(client: Client, job: Job, console: Console) -> Job:
+    """Show the job until it has succeeded. Raises JobFailed, and ImprintError when it is paused."""
+    console.print(f"job {job.id}", markup=False)
+    job = follow(client.updates(job.id), console)
+    if job.status == "paused":
+        raise ImprintError(f"job {job.id} is paused", f"go on with: imprint resume {job.id}")
+    if job.status != "succeeded":
+        raise JobFailed(job)
+    return job
 
 
 class LiveDisplay:

@@ -43,16 +43,8 @@ def seen_by_server(client: Client, paths: list[Path]) -> str | None:
 
 def _by_job(client: Client, place: str, output: Path, wishes: Wishes) -> None:
     from imprint import progress
-    from imprint.errors import ImprintError, JobFailed
 
-    screen = console()
-    job = client.embed_folder(place, name=f"embed {place}"[:200], **asdict(wishes))
-    screen.print(f"job {job.id}", markup=False)
-    job = progress.follow(client.updates(job.id), screen)
-    if job.status == "paused":
-        raise ImprintError(f"job {job.id} is paused", f"go on with: imprint resume {job.id}")
-    if job.status != "succeeded":
-        raise JobFailed(job)
+    job = progress.succeed(client, client.embed_folder(place, name=f"embed {place}"[:200], **asdict(wishes)), console())
     client.save_vectors(job.id, output)
     result = job.raw["result"]
     _say(output, result["images"] - result["errors"], result["errors"], result["dim"], wishes.encoder)

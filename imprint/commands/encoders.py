@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imprint.commands.options import AsJson, Server, connect, console
+from imprint.commands.options import AsJson, EncoderName, Server, connect, console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,9 +51,7 @@ def embed(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="A .npy, .json or .parquet file.")] = Path(
         "vectors.npy"
     ),
-    encoder: Annotated[
-        str, typer.Option("--encoder", "-e", help="An encoder's id, a job's id, an alias, or `latest`.")
-    ] = "latest",
+    encoder: EncoderName = "latest",
     normalize: Annotated[bool, typer.Option("--normalize", help="Scale every vector to length 1.")] = False,
     dimensions: Annotated[
         int | None, typer.Option("--dimensions", "-d", min=1, help="So many principal components instead of all numbers.")

@@ -31,6 +31,7 @@ ApiKey = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead, for scripts.")]
+EncoderName = Annotated[str, typer.Option("--encoder", "-e", help="An encoder's id, a job's id, an alias, or `latest`.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, as in `imprint jobs`; `latest` is the newest job.")]
 
 _before_the_command: dict[str, str | None] = {}

@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
-from imprint.commands.options import AsJson, Server, connect, console
+from imprint.commands.options import AsJson, EncoderName, Server, connect, console
 
-EncoderName = Annotated[str, typer.Option("--encoder", "-e", help="An encoder's id, a job's id, an alias, or `latest`.")]
 SEARCH_EPILOG = """
 [bold]Examples[/bold]
 
@@ -35,7 +34,6 @@ def index(
 ) -> None:
     """Index the vectors of an embed job, so that they can be searched. Waits for the end."""
     from imprint import progress
-    from imprint.errors import ImprintError, JobFailed
 
     client = connect(server)
     job = client.index(encoder).build(vectors)
@@ -43,13 +41,7 @@ def index(
         job = client.wait(job.id)
         print(json.dumps(job.raw))
         return
-    screen = console()
-    screen.print(f"job {job.id}", markup=False)
-    job = progress.follow(client.updates(job.id), screen)
-    if job.status == "paused":
-        raise ImprintError(f"job {job.id} is paused", f"go on with: imprint resume {job.id}")
-    if job.status != "succeeded":
-        raise JobFailed(job)
+    job = progress.succeed(client, job, console())
     made = job.raw["result"]
     encoder = job.raw["spec"]["encoder"]
     print(f"{made['count']:,} pictures of {encoder} in {made['seconds']:g} s; imprint search PICTURE finds them")
