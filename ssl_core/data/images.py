@@ -117,13 +117,19 @@ def to_square(image: Image.Image, short_side: int, size: int) -> Pixels:
 
 def _open(data: bytes | Path | str) -> Image.Image:
     """The picture, its header read. Raises what Pillow raises."""
+    try:
+        return Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=FORMATS)
+    except UnidentifiedImageError:
+        if not (_is_iso_media(data) and _reads_heif()):
+            raise
+        return Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=[HEIF])
+
+
+def _is_iso_media(data: bytes | Path | str) -> bool:
     if isinstance(data, bytes):
-        head = data[4:8]
-    else:
-        with open(data, "rb") as file:
-            head = file.read(8)[4:]
-    formats = (*FORMATS, HEIF) if head == _ISO_MEDIA and _reads_heif() else FORMATS
-    return Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=formats)
+        return data[4:8] == _ISO_MEDIA
+    with open(data, "rb") as file:
+        return file.read(8)[4:] == _ISO_MEDIA
 
 
 @cache
