@@ -21,7 +21,7 @@ from typing import Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_core.data.decoder import Crashed, Decoder
+from ssl_core.data.decoder import Crashed, Decoder, decode_each
 
 BATCH = 32  # pictures in one request to a decoder, and in one pass through the network
 
@@ -80,28 +80,15 @@ class Pictures:
 
     def _one(self, slot: int, paths: Sequence[str], use: Callable[[Decoded], T]) -> T:
         decoder = self._idle.get()
-        errors: list[str | None] = []
         try:
-            decoder = self._into(decoder, slot * BATCH, paths, errors)
+            decoder, seen = decode_each(decoder, self._start, slot * BATCH, self.root, paths)
         finally:
             self._idle.put(decoder)
+        errors = [str(each) if isinstance(each, Crashed) else each.reason for each in seen]
         return use(Decoded(paths, self._ring[slot, : len(paths)], errors))
 
-    def _into(self, decoder: Decoder | None, first: int, paths: Sequence[str], errors: list[str | None]) -> Decoder | None:
-        """Decode into the rows from `first` on; a file on which the decoder dies is found by giving it one at a time."""
-        decoder = decoder or Decoder(self._file, self.size, self.short_side, "packed")
-        try:
-            errors += [seen.reason for seen in decoder.decode(first, self.root, paths)]
-            return decoder
-        except Crashed as crash:
-            decoder.close()
-            if len(paths) == 1:
-                errors.append(str(crash))
-                return None
-        fresh: Decoder | None = None
-        for at, path in enumerate(paths):
-            fresh = self._into(fresh, first + at, [path], errors)
-        return fresh
+    def _start(self) -> Decoder:
+        return Decoder(self._file, self.size, self.short_side, "packed")
 
 
 def _nameless() -> int:

@@ -18,7 +18,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -99,6 +99,28 @@ class Decoder:
 def content_hash(data: bytes) -> int:
     """64 bits of BLAKE2b, never UNKNOWN."""
     return int.from_bytes(blake2b(data, digest_size=8).digest(), "little") or 1
+
+
+def decode_each(
+    decoder: Decoder | None, start: Callable[[], Decoder], first: int, root: Path, paths: Sequence[str]
+) -> tuple[Decoder | None, list[Seen | Crashed]]:
+    """`Decoder.decode`, where a file on which the decoder dies is found by giving it one at a time, and is told as Crashed.
+
+    decoder: None has one started. Returns the one to go on with, if it still lives.
+    """
+    decoder = decoder or start()
+    try:
+        return decoder, [*decoder.decode(first, root, paths)]
+    except Crashed as crash:
+        decoder.close()
+        if len(paths) == 1:
+            return None, [crash]
+    fresh: Decoder | None = None
+    seen: list[Seen | Crashed] = []
+    for at, path in enumerate(paths):
+        fresh, one = decode_each(fresh, start, first + at, root, [path])
+        seen += one
+    return fresh, seen
 
 
 def hash_of(path: Path) -> int:

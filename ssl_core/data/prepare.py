@@ -18,6 +18,7 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -25,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_core.data.decoder import UNKNOWN, Crashed, Decoder, Seen, hash_of, write_rows
+from ssl_core.data.decoder import UNKNOWN, Crashed, Decoder, Seen, decode_each, hash_of, write_rows
 from ssl_core.data.machine import cpus
 from ssl_core.data.paths import Paths
 from ssl_core.data.scan import Scan
@@ -192,20 +193,13 @@ class _Work:
         return number
 
     def _decode(self, decoder: Decoder | None, rows: list[int]) -> Decoder | None:
-        """Decode consecutive rows; a file on which the decoder dies is found by giving it one at a time."""
-        decoder = decoder or Decoder(self.folder / IMAGES, self.side)
-        try:
-            seen = decoder.decode(rows[0], self.found.root, [self.found.paths[row] for row in rows])
-        except Crashed as crash:
-            decoder.close()
-            if len(rows) > 1:
-                fresh: Decoder | None = None
-                for row in rows:
-                    fresh = self._decode(fresh, [row])
-                return fresh
-            path = self.found.root / self.found.paths[rows[0]]
-            seen, decoder = [Seen(self.found.sizes[rows[0]], self.found.mtimes[rows[0]], hash_of(path), str(crash))], None
-        for row, each in zip(rows, seen, strict=True):
+        """Decode consecutive rows."""
+        paths = [self.found.paths[row] for row in rows]
+        start = partial(Decoder, self.folder / IMAGES, self.side)
+        decoder, seen = decode_each(decoder, start, rows[0], self.found.root, paths)
+        for row, path, each in zip(rows, paths, seen, strict=True):
+            if isinstance(each, Crashed):
+                each = Seen(self.found.sizes[row], self.found.mtimes[row], hash_of(self.found.root / path), str(each))
             known = each.hash != UNKNOWN  # else it could not be opened; what the scan saw of it stands in
             self.files[row] = (
                 each.size if known else self.found.sizes[row],
