@@ -13,19 +13,18 @@ from pydantic import ValidationError
 
 from api.bulk_schemas import EmbedCreate, VectorsPart
 from api.deps import JobId, Services, ServicesDep
+from api.embedding import no_such_dimensions
 from api.errors import Problem, invalid
-from api.planned import Planned
-from api.planning import Found, path_of, pointer_of, put_data
+from api.planned import Planned, measured
+from api.planning import Found, created, path_of, put_data
 from api.schemas import ListOf
 from jobs.errors import NotFound
 from jobs.records import EncoderRecord
-from jobs.repository import Repository
 from ssl_core.data.errors import DataError
 from ssl_core.data.scan import Scan
 from ssl_core.data.sources import every_file
 from ssl_core.manifest import EncoderError, Manifest, read_manifest
 from ssl_core.spec import TrainSpec, explain_all
-from ssl_core.spec.base import explain, nearest
 from ssl_core.spec.embed import EmbedSpec
 
 router = APIRouter(prefix="/jobs/{job_id}/vectors", tags=["jobs"])
@@ -37,7 +36,7 @@ _PART = re.compile(r"part-\d{5,9}\.parquet")
 def plan_embed(body: dict[str, Any], services: Services) -> Planned:
     """Check a body of kind embed. Raises Problem 422 with everything that is wrong, Conflict for a job without an encoder yet."""
     problems: Found = []
-    create = _create(body, problems)
+    create = created(EmbedCreate, {**body, "data": body.get("data", {})}, problems)
     sections = {"data": body["data"]} if isinstance(body.get("data"), dict) else {}
     if body.get("data") is None:
         problems.append(("/data", 'is required: {"source": "folder", "path": "photos"}'))
@@ -65,7 +64,7 @@ def plan_embed(body: dict[str, Any], services: Services) -> Planned:
             "images": images,
             "shards": -(-images // create.shard_images),
             "size_bytes": images * dim * 4,
-            **_time(record.id, images, services.repository),
+            **measured(images, lambda earlier: earlier.spec["encoder"] == record.id, services.repository, kind=KIND),
         }
 
     return Planned(
@@ -120,16 +119,6 @@ def _gone(job_id: str) -> Problem:
     return Problem("conflict", f"The vectors of {job_id} are gone from the service's folder.")
 
 
-def _create(body: dict[str, Any], problems: Found) -> EmbedCreate | None:
-    known = list(EmbedCreate.model_fields)
-    problems += [(pointer_of(key), f"{key!r} is not a field here; {nearest(key, known)}") for key in body if key not in known]
-    try:
-        return EmbedCreate.model_validate({"data": {}, **{key: value for key, value in body.items() if key in known}})
-    except ValidationError as error:
-        problems += [explain(each) for each in error.errors(include_url=False)]
-        return None
-
-
 def _data(sections: dict[str, Any], data_root: Path, problems: Found) -> tuple[Any, tuple[Scan, str] | None]:
     """The data's config, and its files and their fingerprint; None for what cannot be had."""
     if problems and any(pointer.startswith("/data") for pointer, _ in problems):
@@ -159,11 +148,9 @@ def _encoder(create: EmbedCreate, services: Services, problems: Found) -> tuple[
     except EncoderError:
         problems.append(("/encoder", f"the files of {create.encoder} are damaged or gone"))
         return None
-    most = 0 if manifest.projection is None else manifest.projection.most
-    if create.dimensions is not None and create.dimensions > most:
-        can = f"this encoder can give 1 to {most}, or all {manifest.dim} without `dimensions`"
-        none = "this encoder was exported without principal components; leave `dimensions` out, or train it again"
-        problems.append(("/dimensions", f"is {create.dimensions}; {can if most else none}"))
+    reason = None if create.dimensions is None else no_such_dimensions(create.dimensions, manifest)
+    if reason is not None:
+        problems.append(("/dimensions", reason))
     return record, manifest
 
 
@@ -171,12 +158,3 @@ def _warnings(found: Scan) -> list[str]:
     if not found.links_out:
         return []
     return [f"{found.links_out:,} symbolic links lead out of the data root and are not followed."]
-
-
-def _time(encoder: str, images: int, repository: Repository) -> dict[str, Any]:
-    """How long it may take, by the speed of the newest job with the same encoder; null before there is one."""
-    for record in repository.list(status="succeeded", kind=KIND, limit=50).data:
-        speed = (record.progress or {}).get("images_per_second")
-        if record.spec["encoder"] == encoder and speed:
-            return {"seconds": round(images / speed), "measured_by": record.id}
-    return {"seconds": None, "measured_by": None}

@@ -24,7 +24,8 @@ from api.errors import Problem, invalid
 from api.pictures import Asked, Picture, Unreadable
 from jobs.errors import JobsError
 from ssl_core.data.errors import BadImage
-from ssl_core.manifest import EncoderError
+from ssl_core.inference.base import unit
+from ssl_core.manifest import EncoderError, Manifest
 
 log = logging.getLogger("api")
 LOAD_RETRY = 5  # seconds, for Retry-After while an encoder is loading for longer than the deadline
@@ -126,7 +127,7 @@ async def _embed(services: Services, asked: Asked) -> Embedded:
     if shorten is not None and options.dimensions is not None:
         values = shorten(values, options.dimensions)
     if options.normalize:
-        values = values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-12)
+        values = unit(values)
     explained = None if shorten is None or options.dimensions is None else shorten.kept(options.dimensions)
     return Embedded(loaded, rows, values, explained, {"decode": decoding, "queue": queue, "infer": infer})
 
@@ -173,13 +174,18 @@ def _projection(loaded: Loaded, options: EmbedOptions) -> Any:
     if options.layer == "patch":
         raise invalid([("/dimensions", "is for layer = 'pooled': the components were fitted on whole pictures")])
     found = loaded.embedder.projection
-    if found is None:
-        reason = "this encoder was exported without principal components; leave `dimensions` out, or train it again"
-        raise invalid([("/dimensions", reason)])
-    if options.dimensions > found.most:
-        reason = f"is {options.dimensions}; this encoder can give 1 to {found.most}, or all {loaded.dim} without `dimensions`"
+    reason = no_such_dimensions(options.dimensions, loaded.embedder.facts)
+    if reason is not None:
         raise invalid([("/dimensions", reason)])
     return found
+
+
+def no_such_dimensions(asked: int, encoder: Manifest) -> str | None:
+    """Why an encoder cannot give so many principal components, or None if it can."""
+    if encoder.projection is None:
+        return "this encoder was exported without principal components; leave `dimensions` out, or train it again"
+    most = encoder.projection.most
+    return None if asked <= most else f"is {asked}; this encoder can give 1 to {most}, or all {encoder.dim} without `dimensions`"
 
 
 def _shape(loaded: Loaded, options: EmbedOptions, pictures: int) -> tuple[int, ...]:

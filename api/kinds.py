@@ -12,9 +12,9 @@ from api.bulk import plan_embed
 from api.deps import Services
 from api.errors import invalid
 from api.indexing import plan_index
-from api.planned import Planned
+from api.planned import Planned, measured
 from api.planning import path_of, plan
-from jobs.repository import Repository
+from jobs.records import JobRecord
 from ssl_core.spec.base import nearest
 
 Body = dict[str, Any]
@@ -33,8 +33,12 @@ def _pretrain(body: Body, services: Services) -> Planned:
     made = plan(body, services.settings.data_root, path_of(services.repository))
     spec = made.spec.model_dump(mode="json")
 
+    def alike(earlier: JobRecord) -> bool:
+        return bool(earlier.spec["encoder"] == spec["encoder"] and earlier.spec["data"]["size"] == spec["data"]["size"])
+
     def estimate() -> dict[str, Any]:
-        return {**made.estimate, **_time(spec, made.estimate["steps_total"], services.repository)}
+        images = made.estimate["steps_total"] * spec["trainer"]["batch_size"]
+        return {**made.estimate, **measured(images, alike, services.repository, method=made.spec.method.name)}
 
     return Planned(
         kind="pretrain",
@@ -48,16 +52,6 @@ def _pretrain(body: Body, services: Services) -> Planned:
         data=made.found(),
         estimate=estimate,
     )
-
-
-def _time(spec: dict[str, Any], steps: int, repository: Repository) -> dict[str, Any]:
-    """How long it may take, by the speed of the newest job with the same network, size and method; null before there is one."""
-    for record in repository.list(status="succeeded", method=spec["method"]["name"], limit=50).data:
-        alike = record.spec["encoder"] == spec["encoder"] and record.spec["data"]["size"] == spec["data"]["size"]
-        if alike and record.progress and record.progress["images_per_second"]:
-            seconds = steps * spec["trainer"]["batch_size"] / record.progress["images_per_second"]
-            return {"seconds": round(seconds), "measured_by": record.id}
-    return {"seconds": None, "measured_by": None}
 
 
 KINDS: dict[str, Callable[[Body, Services], Planned]] = {"pretrain": _pretrain, "embed": plan_embed, "index": plan_index}

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.schemas import Validated
-from jobs.records import JobDraft
+from jobs.records import JobDraft, JobRecord
+from jobs.repository import Repository
+
+RECENT = 50  # jobs that are looked at for one that was alike
 
 
 @dataclass(frozen=True)
@@ -48,3 +51,19 @@ class Planned:
             request_hash=digest,
             notes=[*self.notes, *self.warnings],
         )
+
+
+def measured(
+    images: int,
+    alike: Callable[[JobRecord], bool],
+    repository: Repository,
+    *,
+    kind: str | None = None,
+    method: str | None = None,
+) -> dict[str, Any]:
+    """How long so many images may take, by the speed of the newest job that was alike; null before there is one."""
+    for record in repository.list(status="succeeded", limit=RECENT, kind=kind, method=method).data:
+        speed = (record.progress or {}).get("images_per_second")
+        if speed and alike(record):
+            return {"seconds": round(images / speed), "measured_by": record.id}
+    return {"seconds": None, "measured_by": None}

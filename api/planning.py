@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from api.errors import invalid
 from api.schemas import JobCreate
@@ -24,6 +24,7 @@ from ssl_core.spec import DatasetData, TrainSpec, explain_all
 from ssl_core.spec.base import explain, nearest
 
 SECTIONS = ("data", "encoder", "method", "augment", "optim", "trainer", "evaluate")
+M = TypeVar("M", bound=BaseModel)
 Found = list[tuple[str, str]]  # (JSON pointer, sentence)
 PathOf = Callable[[str], str | None]  # dataset id -> folder below the data root
 
@@ -51,7 +52,7 @@ class Plan:
 def plan(body: dict[str, Any], data_root: Path, path_of: PathOf) -> Plan:
     """Check a body of POST /jobs. Reads the data's folder listing. Raises Problem 422 with everything that is wrong."""
     problems: Found = []
-    create = _create(body, problems)
+    create = created(JobCreate, body, problems)
     sections = {name: body[name] for name in SECTIONS if isinstance(body.get(name), dict)}
     preset = _preset(body.get("preset"), problems)
     notes = put_data(sections, preset, body, path_of, problems)
@@ -80,11 +81,12 @@ def path_of(repository: Repository) -> PathOf:
     return look_up
 
 
-def _create(body: dict[str, Any], problems: Found) -> JobCreate | None:
-    known = list(JobCreate.model_fields)
+def created(model: type[M], body: dict[str, Any], problems: Found) -> M | None:
+    """The body as the model of its kind; what is wrong with it, fields that the model does not know too, goes to `problems`."""
+    known = list(model.model_fields)
     problems += [(pointer_of(key), f"{key!r} is not a field here; {nearest(key, known)}") for key in body if key not in known]
     try:
-        return JobCreate.model_validate({key: value for key, value in body.items() if key in known})
+        return model.model_validate({key: value for key, value in body.items() if key in known})
     except ValidationError as error:
         problems += [explain(each) for each in error.errors(include_url=False)]
         return None

@@ -140,12 +140,12 @@ def report(
 
 def open_index(services: Services, encoder_id: str) -> PictureIndex:
     """Raises 404 with what to do if there is none, 409 if its files are damaged. Called in a thread."""
-    services.repository.encoder(encoder_id)
     try:
         found = services.indexes.get(encoder_id)
     except IndexCorrupt as error:
         raise Problem("conflict", f"The index of {encoder_id} is damaged: {error}.") from None
     if found is None:
+        services.repository.encoder(encoder_id)  # asked only now: where there is an index there is an encoder
         raise _no_index(encoder_id)
     return found
 

@@ -29,6 +29,7 @@ from ssl_core.data.sources import every_file, folder_below
 from ssl_core.durable import write_atomically
 from ssl_core.embedder import Embedder
 from ssl_core.events import Events, Stopped
+from ssl_core.inference.base import unit
 from ssl_core.spec import FolderData, ImageNetData
 from ssl_core.spec.embed import EmbedSpec
 
@@ -184,7 +185,7 @@ class _Run:
         if self.projection is not None:
             values = self.projection(values, self.dim)
         if self.spec.normalize:
-            values = values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-12)
+            values = unit(values)
         return values
 
     def _say(self, more: int, done: int) -> None:

@@ -18,6 +18,12 @@ class NoGrid(ValueError):
     """The network has no local features that belong to places of the picture."""
 
 
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Vectors (…, dim) scaled to length 1; what is zero stays zero. The same wherever `normalize` is asked for."""
+    scaled: NDArray[np.float32] = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+    return scaled
+
+
 class Backend(Protocol):
     """A frozen network on some hardware. May be called from several threads at once."""
 
