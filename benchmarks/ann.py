@@ -13,17 +13,15 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
-import os
 import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ann_libraries import CHUNK, LIBRARIES, exact
+from machine import describe
+from measure import Failed, in_child
 
 LATENT, CLUSTERS = 32, 10_000
 HEADER = "| index | build (s) | its CPU (s) | file (MB) | open (s) | memory (MB) | effort | recall@{k} | p50 (ms) | p99 (ms) |"
@@ -52,60 +50,10 @@ def _unit(rows: Any) -> Any:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-def recall(found: Any, true: Any) -> float:
-    """The share of the true neighbours that were found; both (Q, k)."""
-    hits = sum(len(np.intersect1d(one, other)) for one, other in zip(found, true, strict=True))
-    return hits / true.size
-
-
-def build(name: str, folder: Path, threads: int) -> dict[str, Any]:
-    """In a process of its own: write the index of a library."""
-    vectors = np.load(folder / "vectors.npy", mmap_mode="r")
-    began, worked = time.perf_counter(), time.process_time()
-    LIBRARIES[name][1].build(vectors, folder / "index", threads)
-    return {"build": time.perf_counter() - began, "cpu": time.process_time() - worked, "bytes": (folder / "index").stat().st_size}
-
-
-def search(name: str, folder: Path, k: int) -> dict[str, Any]:
-    """In another: open it and ask one query after the other. Memory: what that added to the process, mapped pages included."""
-    library = LIBRARIES[name][1]
-    queries, true = np.load(folder / "queries.npy"), np.load(folder / "true.npy")
-    if name.startswith("exact"):
-        queries, true = queries[:30], true[:30]
-    before = _resident()
-    began = time.perf_counter()
-    library.open(folder / "index", queries.shape[1])
-    opened = time.perf_counter() - began
-    for query in queries[:50]:
-        library.search(query[None], k, max(library.efforts))  # what is on the disk only costs once
-    efforts = []
-    for effort in library.efforts:
-        found, took = [], []
-        for query in queries:
-            began = time.perf_counter()
-            found.append(library.search(query[None], k, effort)[0])
-            took.append(1000 * (time.perf_counter() - began))
-        p50, p99 = np.percentile(took, [50, 99])
-        efforts.append({"effort": effort, "recall": recall(found, true), "p50": p50, "p99": p99})
-    return {"open": opened, "memory": _resident() - before, "efforts": efforts}
-
-
-def _resident() -> int:
-    """Bytes (Linux)."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def in_child(what: str, name: str, folder: Path, options: argparse.Namespace, seconds: float) -> dict[str, Any]:
-    """What `build` or `search` gives, from a process of its own. Raises TimeoutExpired, RuntimeError with its last words."""
-    command = [sys.executable, __file__, f"--{what}", name, "--folder", str(folder), "--k", str(options.k)]
-    threads = str(options.threads if what == "build" else 1)
-    environment = {**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
-    ended = subprocess.run([*command, "--threads", threads], capture_output=True, text=True, timeout=seconds, env=environment)
-    if ended.returncode:
-        last = (ended.stderr.strip().splitlines() or [""])[-1]
-        raise RuntimeError(f"ended with {ended.returncode}: {last}")
-    result: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
-    return result
+def _child(what: str, name: str, folder: Path, options: argparse.Namespace, threads: int, more: dict[str, int]) -> dict[str, Any]:
+    task = {"what": what, "name": name, "folder": str(folder), **more}
+    environment = {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+    return in_child("ann_child.py", task, environment, 60 * options.minutes)
 
 
 def rows(name: str, folder: Path, options: argparse.Namespace) -> list[str]:
@@ -113,11 +61,11 @@ def rows(name: str, folder: Path, options: argparse.Namespace) -> list[str]:
     if importlib.util.find_spec(LIBRARIES[name][0]) is None:
         return [f"| {name} | not installed | | | | | | | | |"]
     try:
-        built = in_child("build", name, folder, options, 60 * options.minutes)
-        found = in_child("search", name, folder, options, 60 * options.minutes)
+        built = _child("build", name, folder, options, options.threads, {"threads": options.threads})
+        found = _child("search", name, folder, options, 1, {"k": options.k})
     except subprocess.TimeoutExpired:
         return [f"| {name} | not within {options.minutes:g} min | | | | | | | | |"]
-    except RuntimeError as error:
+    except Failed as error:
         return [f"| {name} | {error} | | | | | | | | |"]
     finally:
         (folder / "index").unlink(missing_ok=True)
@@ -144,22 +92,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="where files of a few GB may lie meanwhile")
-    parser.add_argument("--build", help=argparse.SUPPRESS)
-    parser.add_argument("--search", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
 
 def main() -> None:
-    """Measure and print, or do a child's part."""
+    """Measure and print."""
     options = parse()
-    if options.build:
-        print(json.dumps(build(options.build, options.folder, options.threads)))
-        return
-    if options.search:
-        print(json.dumps(search(options.search, options.folder, options.k)))
-        return
-    from machine import describe
-
     print(describe(options.seed, ("usearch", "faiss-cpu", "hnswlib")), flush=True)
     print(f"\n{options.count:,} x {options.dim}, {options.queries:,} queries, {options.threads} threads build\n")
     with tempfile.TemporaryDirectory(dir=options.folder) as temporary:

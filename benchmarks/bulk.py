@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import shutil
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from measure import resident
 
 from ssl_core.data.images import load_square
 from ssl_core.data.machine import cpus
@@ -34,39 +34,13 @@ from ssl_core.embedder import Embedder
 SEED, BATCH = 0, 64
 
 
-def exported(arch: str, size: int, folder: Path) -> Path:
-    """An encoder with random weights, as a job publishes it."""
-    import torch  # here, since the processes of the bare loop import this file
-
-    from ssl_core.encoders import build_encoder
-    from ssl_core.export import export_encoder
-    from ssl_core.spec import EncoderConfig, FolderData, TrainSpec
-
-    torch.manual_seed(SEED)
-    data = FolderData(path="p", size=size, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-    images = np.random.default_rng(SEED).integers(0, 256, (64, size, size, 3), dtype=np.uint8)
-    facts = {"images": len(images), "fingerprint": "sha256:0"}
-    spec = TrainSpec(data=data, encoder=EncoderConfig(arch=arch))
-    return export_encoder(build_encoder(arch, size).eval(), spec, facts, {}, folder, images)
-
-
-def linked(pictures: list[Path], count: int, folder: Path) -> None:
-    """So many names for these pictures, a thousand in a folder."""
-    for number in range(count):
-        place = folder / f"{number // 1000:05}"
-        if number % 1000 == 0:
-            place.mkdir(parents=True)
-        picture = pictures[number % len(pictures)]
-        os.link(picture, place / f"{number:08}{picture.suffix}")
-
-
-def resident(group: int) -> int:
+def resident_together(group: int) -> int:
     """Bytes of resident memory of all processes of a process group."""
     total = 0
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, ValueError):
             if int((process / "stat").read_text().rpartition(")")[2].split()[2]) == group:
-                total += int((process / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+                total += resident(process.name)
     return total
 
 
@@ -80,7 +54,7 @@ def embedded(root: Path, path: str, encoder: Path, out: Path) -> tuple[float, fl
     process = subprocess.Popen([str(word) for word in command], stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         while process.poll() is None:
-            most = max(most, resident(process.pid))
+            most = max(most, resident_together(process.pid))
             time.sleep(0.1)
     finally:
         process.kill()
@@ -110,7 +84,10 @@ def bare(folder: Path, encoder: Path, count: int) -> float:
 
 
 def main() -> None:
+    # Here, since the processes of the bare loop import this file, and these import torch.
     from machine import describe
+    from published import export
+    from scaling import make_files
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -125,9 +102,9 @@ def main() -> None:
     print("| images | network | images/s | bare loop, images/s | seconds in all | peak memory, MiB |\n|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-bulk-", dir=folder.parent) as scratch:
         root = Path(scratch)
-        encoder = exported(arguments.arch, arguments.size, root / "encoder")
+        encoder = export(arguments.arch, arguments.size, pictures, root, SEED)
         for count in arguments.counts:
-            linked(pictures, count, root / "data" / "photos")
+            make_files(root / "data" / "photos", pictures, count, copies=False)
             speed, seconds, most = embedded(root / "data", "photos", encoder, root / f"out-{count}")
             loop = "" if arguments.no_bare else f"{bare(root / 'data' / 'photos', encoder, count):,.0f}"
             network = f"{arguments.arch}, {arguments.size} px"

@@ -72,12 +72,17 @@ def child_environment() -> dict[str, str]:
 AS_A_TRAINER = {"GOMP_SPINCOUNT": "1000"}  # what `ssl_core.data.machine.share_processors` sets before torch is imported
 
 
-def in_child(script: str, task: Mapping[str, Any], environment: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
-    """What `script`, a file beside this one that ends with `answer`, answers to `task`. Raises Failed."""
+def in_child(
+    script: str, task: Mapping[str, Any], environment: Mapping[str, str] = MappingProxyType({}), seconds: float | None = None
+) -> dict[str, Any]:
+    """What `script`, a file beside this one that ends with `answer`, answers to `task`.
+
+    Raises Failed, and subprocess.TimeoutExpired after so many seconds.
+    """
     command = [sys.executable, str(ROOT / "benchmarks" / script), json.dumps(task)]
     with tempfile.TemporaryFile("w+") as errors:
         env = {**child_environment(), **environment}
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=env)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=env, timeout=seconds)
         if done.returncode != 0:
             errors.seek(0)
             said = errors.read().strip().splitlines() or [f"exit status {done.returncode}"]
@@ -89,6 +94,11 @@ def in_child(script: str, task: Mapping[str, Any], environment: Mapping[str, str
 def answer(function: Callable[..., dict[str, Any]]) -> None:
     """Call `function` with the task on the command line, and print what it returns as the last line."""
     print(json.dumps(function(**json.loads(sys.argv[1]))))
+
+
+def resident(pid: int | str = "self") -> int:
+    """Bytes of resident memory of a process, mapped pages included. Linux. Raises OSError for one that has ended."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def spread(values: Sequence[float], form: str = "{:,.0f}", missing: str = "–") -> str:

@@ -22,7 +22,7 @@ from statistics import fmean
 
 from load import Load, put_load
 from machine import describe
-from measure import say, table
+from measure import resident, say, table
 from published import api, export, publish, running
 from serving import photographs
 
@@ -30,14 +30,6 @@ from imprint.demo import free_port
 
 ALIAS = "moving"
 WARM_UP = 5.0
-
-
-def resident_mb(pid: int) -> float:
-    """Resident memory of one process, in MB. Linux only."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    return float("nan")
 
 
 def move_alias(port: int, encoders: list[str], number: int) -> None:
@@ -77,7 +69,7 @@ def soak(
         one = pool.submit(put_load, port, photos, 1, 1, seconds, WARM_UP, "/embed", [ALIAS])
         while not (many.done() and one.done()):
             over.wait(1.0)
-            samples.append((time.monotonic() - began, resident_mb(pid)))
+            samples.append((time.monotonic() - began, resident(pid) / 1e6))
             moved += 1
             move_alias(port, encoders, moved)
             if moved % 30 == 0:
