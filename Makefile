@@ -15,7 +15,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python;
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$python" && break; done)
 
 help:
-	@echo 'make demo      trains an encoder on handwritten digits and shows what it is good for (4 minutes)'
+	@echo 'make demo      trains an encoder on handwritten digits and shows what it is good for (2 to 9 minutes)'
 	@echo 'make up        starts the service on this machine (.venv/bin/imprint up)'
 	@echo 'make test      runs every test'
 	@echo 'make check     style, types and import rules'
