@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 LINKS, BUILD_EFFORT, EFFORT = 16, 128, 64  # of a node; candidates looked at when it is added, and when it is searched for
 DTYPE = "f16"
+EXACT = 16_384  # vectors up to which all are compared: a millisecond for 512 numbers each, and no picture is missed
 
 
 def library() -> str:
@@ -49,8 +50,11 @@ class Graph:
         self._index.view(str(path))
 
     def search(self, vectors: NDArray[np.float32], k: int, threads: int = 1) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """For (Q, dim) vectors: rows int32 (Q, k) and their cosines float32 (Q, k), best first; -1, NaN where there are fewer."""
-        found = self._index.search(vectors, k, threads=threads)
+        """For (Q, dim) vectors: rows int32 (Q, k) and their cosines float32 (Q, k), best first; -1, NaN where there are fewer.
+
+        Exact among at most EXACT vectors; among more the graph's links are followed, which do not lead to every one.
+        """
+        found = self._index.search(vectors, k, threads=threads, exact=len(self) <= EXACT)
         keys, distances = (np.asarray(each).reshape(len(vectors), -1) for each in (found.keys, found.distances))
         counts = np.asarray(getattr(found, "counts", [keys.shape[1]])).reshape(-1, 1)
         rows = np.full((len(vectors), k), -1, np.int32)

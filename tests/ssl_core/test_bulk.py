@@ -157,13 +157,18 @@ class TestRefused:
         assert done.returncode == 4 and said(tmp_path / "1", "error")[0]["code"] == "encoder_error"
 
 
-def interrupted(out, root, encoder, number):
-    """A run that gets a signal when its second shard has begun; its exit status."""
-    process = subprocess.Popen(command(out, root, encoder), stderr=subprocess.DEVNULL)
-    part = out / "vectors" / "part-00000.parquet"
+def interrupted(out, root, encoder, number, site):
+    """A run, slowed down, that gets a signal when its first shard is whole; its exit status."""
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(
+        "import PIL.Image, time\nopened = PIL.Image.open\n"
+        "def slow(fp, *more, **named):\n    time.sleep(0.02)\n    return opened(fp, *more, **named)\n"
+        "PIL.Image.open = slow\n"
+    )
+    slow = os.environ | {"PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
+    process = subprocess.Popen(command(out, root, encoder), stderr=subprocess.DEVNULL, env=slow)
     try:
-        eventually(part.exists, "the first shard", 60)
-        eventually(lambda: list(out.glob("vectors/.part-00001*")), "the second shard begins", 60)
+        eventually((out / "vectors" / "part-00000.parquet").exists, "the first shard", 60)
         process.send_signal(number)
         return process.wait(30)
     finally:
@@ -175,7 +180,7 @@ class TestResume:
     @pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 3)])
     def test_goes_on_after_the_last_whole_shard(self, tmp_path, root, encoder, whole, number, status):
         first, second = tmp_path / "1", tmp_path / "2"
-        assert interrupted(first, root, encoder, number) == status
+        assert interrupted(first, root, encoder, number, tmp_path / "site") == status
         kept = parts(first)
         assert 1 <= len(kept) < 5
         extra = root / "photos" / "0-new.jpg"  # a folder that changes meanwhile must not shift the rows
