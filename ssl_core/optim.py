@@ -1,4 +1,4 @@
-"""The optimiser and its schedule: SGD or LARS, linear warm-up, then cosine or constant, per step.
+"""The optimiser and its schedule: SGD, LARS or AdamW, linear warm-up, then cosine or constant, per step.
 
     build_optimizer(module, config, total_steps, steps_per_epoch)   what Lightning's `configure_optimizers` returns
     learning_rate(step, ...)                                        the schedule, a pure function of the step
@@ -16,7 +16,7 @@ from typing import Any, Literal, TypedDict, overload
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from ssl_core.spec.training import OptimConfig
@@ -188,23 +188,7 @@ def build_optimizer(
 
     total_steps and steps_per_epoch count optimiser steps; warm-up is round(warmup_epochs · steps_per_epoch) of them.
     """
-    groups = parameter_groups(parameters, config.exclude)
-    optimizer: Optimizer
-    if config.name == "lars":
-        optimizer = LARS(
-            groups,
-            lr=config.lr,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            eta=config.lars_eta,
-            denominator=config.lars_denominator,
-        )
-    else:
-        for group in groups:
-            group.pop("adapt", None)
-        # foreach, not fused: a fused step unscales fp16 gradients itself, which forbids clipping them.
-        optimizer = SGD(groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, foreach=True)
-
+    optimizer = _optimizer(parameter_groups(parameters, config.exclude), config)
     warmup_steps = round(config.warmup_epochs * steps_per_epoch)
 
     def factor(step: int) -> float:
@@ -219,3 +203,15 @@ def build_optimizer(
         return rate / config.lr
 
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
+
+
+def _optimizer(groups: list[dict[str, Any]], config: OptimConfig) -> Optimizer:
+    common: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
+    if config.name == "lars":
+        return LARS(groups, momentum=config.momentum, eta=config.lars_eta, denominator=config.lars_denominator, **common)
+    for group in groups:
+        group.pop("adapt", None)
+    # foreach, not fused: a fused step unscales fp16 gradients itself, which forbids clipping them.
+    if config.name == "adamw":
+        return AdamW(groups, betas=(config.momentum, config.beta2), foreach=True, **common)
+    return SGD(groups, momentum=config.momentum, foreach=True, **common)

@@ -18,7 +18,7 @@ from ssl_core.parts.ema import ema_update, momentum_at
 from ssl_core.parts.gather import shuffle, unshuffle, world_size
 from ssl_core.parts.heads import build_head, head_out_dim
 from ssl_core.parts.precision import at_least_float32
-from ssl_core.spec.methods import BranchesConfig
+from ssl_core.spec.parts import BranchesConfig
 
 
 class QueryOut(NamedTuple):

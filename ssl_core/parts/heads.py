@@ -6,7 +6,7 @@ from torch import nn
 
 from ssl_core.parts.batchrenorm import BatchRenorm1d
 from ssl_core.parts.ws import WSLinear
-from ssl_core.spec.methods import HeadConfig, NormName
+from ssl_core.spec.parts import HeadConfig, NormName
 
 GROUPS = 32
 

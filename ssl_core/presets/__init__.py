@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ssl_core.data.sources import SourceFacts, resolve_data
-from ssl_core.presets.recipes import PRESETS, Recipe, default
+from ssl_core.presets.recipe import Recipe
+from ssl_core.presets.recipes import PRESETS, default
 from ssl_core.spec import TrainSpec, nearest
 
 # The recipe behind `"method": {"name": …}` when no preset is named.

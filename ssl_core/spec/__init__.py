@@ -24,18 +24,8 @@ from ssl_core.spec.data import (
     Stl10Data,
 )
 from ssl_core.spec.encoder import EncoderConfig
-from ssl_core.spec.methods import (
-    IDENTITY,
-    METHOD_NAMES,
-    BranchesConfig,
-    BYOLConfig,
-    ContrastLossConfig,
-    HeadConfig,
-    MethodConfig,
-    MoCoConfig,
-    SimCLRConfig,
-    VICRegConfig,
-)
+from ssl_core.spec.methods import METHOD_NAMES, BYOLConfig, MethodConfig, MoCoConfig, SimCLRConfig, VICRegConfig
+from ssl_core.spec.parts import IDENTITY, BranchesConfig, ContrastLossConfig, HeadConfig
 from ssl_core.spec.training import EvaluateConfig, OptimConfig, TrainerConfig
 
 # Parts of pydantic's locations that are not in the document: the chosen member of a union.

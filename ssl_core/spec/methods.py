@@ -1,4 +1,4 @@
-"""The configs of the methods, and of the parts they share.
+"""The configs of the methods.
 
 A method is its config here and its file in `ssl_core/methods/`; the two are apart so that a web process can validate a job
 without importing torch (docs/decisions/0001-configs-without-torch.md).
@@ -11,102 +11,10 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from ssl_core.spec.base import Config
-
-NormName = Literal["bn", "ln", "gn", "br"]
+from ssl_core.spec.parts import BranchesConfig, ContrastLossConfig, HeadConfig, MethodBase
 
 
-class HeadConfig(Config):
-    """A multilayer perceptron: (layers - 1) × [linear, norm, ReLU], then a linear layer. 0 layers: the identity."""
-
-    layers: int = Field(2, ge=0, le=8)
-    hidden_dim: int = Field(512, ge=1, le=65536)
-    out_dim: int = Field(128, ge=1, le=65536, description="Unused when layers is 0.")
-    norm: NormName | None = Field(
-        None, description="Between the layers: bn batch, ln layer, gn group (32 groups), br batch renormalisation, null none."
-    )
-    weight_standardization: bool = Field(False, description="Standardise the weights of the hidden layers (Qiao et al. 2019).")
-
-    @model_validator(mode="after")
-    def _groups(self) -> HeadConfig:
-        if self.norm == "gn" and self.hidden_dim % 32:
-            raise ValueError(f"hidden_dim = {self.hidden_dim} must be a multiple of 32 for norm 'gn' (32 groups)")
-        return self
-
-
-IDENTITY = HeadConfig(layers=0)
-
-
-class BranchesConfig(Config):
-    """The query branch (encoder, projector, predictor) and the target branch that makes the keys."""
-
-    projector: HeadConfig = HeadConfig()
-    predictor: HeadConfig = IDENTITY
-    target: Literal["ema", "shared"] = Field(
-        "ema",
-        description="ema: an exponential moving average of encoder and projector makes the keys, without gradient. "
-        "shared: the query branch makes the keys too, predictor included, with gradient.",
-    )
-    momentum: float = Field(0.996, ge=0, le=1, description="m of the moving average: target = m·target + (1 - m)·online.")
-    momentum_schedule: Literal["constant", "cosine"] = Field(
-        "constant", description="cosine: from momentum to 1 over the run, per step (BYOL)."
-    )
-    normalize: bool = Field(True, description="Project queries and keys onto the unit sphere.")
-    shuffle_bn: bool = Field(
-        False,
-        description="Keep the target's batch norm from leaking which images belong together: shuffle across ranks "
-        "when distributed, split the batch in one process.",
-    )
-    bn_splits: int = Field(
-        8, ge=2, le=64, description="Parts of a batch that are normalised apart when shuffle_bn runs in one process."
-    )
-
-    @model_validator(mode="after")
-    def _fits(self) -> BranchesConfig:
-        projector, predictor = self.projector, self.predictor
-        if self.target == "ema" and projector.layers and predictor.layers and projector.out_dim != predictor.out_dim:
-            raise ValueError(
-                f"predictor.out_dim = {predictor.out_dim} must equal projector.out_dim = {projector.out_dim}: "
-                "the prediction is compared with the target's projection"
-            )
-        if self.shuffle_bn and self.target == "shared":
-            raise ValueError(
-                "shuffle_bn protects a target network; with target 'shared' there is none: leave it out, or use 'ema'"
-            )
-        return self
-
-
-class ContrastLossConfig(Config):
-    """How similarities become a loss. With N images: positives one per query, negatives K (queue) or those of the batch."""
-
-    kind: Literal["ce", "bce", "ip"] = Field(
-        "ce",
-        description="ce: cross-entropy (InfoNCE). bce: binary cross-entropy, summed over the logits. ip: 1 - similarity "
-        "for the positive plus 1 + similarity for each negative.",
-    )
-    temperature: float = Field(0.2, gt=0, le=10, description="Divides the similarities (ce and bce).")
-    eqco_alpha: float | None = Field(
-        None,
-        gt=0,
-        description="EqCo (Zhu et al. 2020): adds log(alpha / K) to the negative logits, so that K negatives weigh as alpha. "
-        "K is the queue; for nt_xent 2N - 2, for cross_view N.",
-    )
-
-    @model_validator(mode="after")
-    def _margin_needs_ce(self) -> ContrastLossConfig:
-        if self.eqco_alpha is not None and self.kind != "ce":
-            raise ValueError(
-                f"eqco_alpha is a margin on cross-entropy; loss.kind is {self.kind!r}: use 'ce', or leave eqco_alpha out"
-            )
-        return self
-
-
-class _MethodBase(Config):
-    branches: BranchesConfig = BranchesConfig()
-    loss_scale: float = Field(1.0, gt=0, description="A constant factor on the loss.")
-
-
-class MoCoConfig(_MethodBase):
+class MoCoConfig(MethodBase):
     """Momentum contrast: negatives from a queue of past keys (He et al. 2019, v2: Chen et al. 2020)."""
 
     name: Literal["moco"] = "moco"
@@ -116,7 +24,7 @@ class MoCoConfig(_MethodBase):
     gather_keys: bool = Field(False, description="When distributed: push the keys of every rank into every rank's queue.")
 
 
-class SimCLRConfig(_MethodBase):
+class SimCLRConfig(MethodBase):
     """Negatives from the batch (Chen et al. 2020)."""
 
     name: Literal["simclr"] = "simclr"
@@ -130,7 +38,7 @@ class SimCLRConfig(_MethodBase):
     symmetric: bool = Field(True, description="cross_view only: use each view once as the query. nt_xent always does.")
 
 
-class BYOLConfig(_MethodBase):
+class BYOLConfig(MethodBase):
     """No negatives: predict the target's projection of the other view (Grill et al. 2020)."""
 
     name: Literal["byol"] = "byol"
@@ -157,7 +65,7 @@ class BYOLConfig(_MethodBase):
         return self
 
 
-class VICRegConfig(_MethodBase):
+class VICRegConfig(MethodBase):
     """Variance, invariance, covariance: no negatives, no target network (Bardes et al. 2021)."""
 
     name: Literal["vicreg"] = "vicreg"
@@ -173,6 +81,9 @@ class VICRegConfig(_MethodBase):
     )
 
 
-MethodConfig = Annotated[MoCoConfig | SimCLRConfig | BYOLConfig | VICRegConfig, Field(discriminator="name")]
+MethodConfig = Annotated[
+    MoCoConfig | SimCLRConfig | BYOLConfig | VICRegConfig,
+    Field(discriminator="name"),
+]
 
 METHOD_NAMES = ("moco", "simclr", "byol", "vicreg")

@@ -10,11 +10,12 @@ from ssl_core.spec.base import Config
 
 
 class OptimConfig(Config):
-    """SGD or LARS with warm-up and a schedule that runs per step."""
+    """SGD, LARS or AdamW with warm-up and a schedule that runs per step."""
 
-    name: Literal["sgd", "lars"] = "sgd"
+    name: Literal["sgd", "lars", "adamw"] = Field("sgd", description="adamw is what vision transformers are trained with.")
     lr: float = Field(0.06, gt=0, le=1000, description="Peak learning rate for the whole batch; not rescaled by the batch size.")
-    momentum: float = Field(0.9, ge=0, lt=1)
+    momentum: float = Field(0.9, ge=0, lt=1, description="Of sgd and lars; the first beta of adamw.")
+    beta2: float = Field(0.999, ge=0, lt=1, description="Of adamw: the decay of the mean squared gradient.")
     weight_decay: float = Field(5e-4, ge=0, le=1)
     exclude: Literal["none", "norm_and_bias"] = Field(
         "norm_and_bias", description="norm_and_bias: parameters of one dimension get neither weight decay nor LARS scaling."

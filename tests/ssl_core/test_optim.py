@@ -281,3 +281,24 @@ class TestBuildOptimizer:
         regular, excluded = built["optimizer"].param_groups
         assert (regular["eta"], regular["denominator"], regular["adapt"]) == (0.02, "norm_of_sum", True)
         assert (regular["weight_decay"], excluded["weight_decay"], excluded["adapt"]) == (0.01, 0.0, False)
+
+
+class TestAdamW:
+    def test_one_step_by_hand(self):
+        """w = 2, g = 0.5, lr = 0.1, wd = 0.3: w decays to 2·(1 - 0.03); the corrected moments are g and g²: w falls by lr.
+
+        The bias, of one dimension, does not decay. The second step, g = -0.5 and betas 0.8 and 0.5, by hand:
+        m = 0.8·0.1 - 0.2·0.5 = -0.02, over 1 - 0.8²: -0.0555…; v = 0.5·0.125 + 0.5·0.25 = 0.1875, over 0.75: 0.25.
+        """
+        linear = nn.Linear(1, 1).double()
+        nn.init.constant_(linear.weight, 2.0)
+        nn.init.constant_(linear.bias, 2.0)
+        config = OptimConfig(name="adamw", lr=0.1, momentum=0.8, beta2=0.5, weight_decay=0.3, schedule="constant")
+        optimizer = build_optimizer(linear, config, 10, 1)["optimizer"]
+        step = 0.1 * 0.02 / 0.36 / 0.5
+        for sign, expected in ((1, (2 * 0.97 - 0.1, 1.9)), (-1, (1.84 * 0.97 + step, 1.9 + step))):
+            for each in linear.parameters():
+                each.grad = torch.full_like(each, 0.5 * sign)
+            optimizer.step()
+            found = (linear.weight.item(), linear.bias.item())
+            assert found == pytest.approx(expected, abs=1e-6)

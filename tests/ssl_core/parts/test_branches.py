@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ssl_core.parts.branches import Branches
-from ssl_core.spec.methods import IDENTITY, BranchesConfig, HeadConfig
+from ssl_core.spec.parts import IDENTITY, BranchesConfig, HeadConfig
 
 HEAD = HeadConfig(layers=2, hidden_dim=16, out_dim=6, norm="bn")
 

@@ -7,7 +7,7 @@ from torch import nn
 from ssl_core.parts.batchrenorm import BatchRenorm1d
 from ssl_core.parts.heads import build_head, head_out_dim
 from ssl_core.parts.ws import WSConv2d, WSLinear, standardize
-from ssl_core.spec.methods import HeadConfig
+from ssl_core.spec.parts import HeadConfig
 
 
 class TestLayers:
