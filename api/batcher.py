@@ -137,30 +137,31 @@ class Batcher:
         self._telemetry.set("imprint_embed_pending_bytes", self.pending_bytes)
 
     async def _dispatch(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             while not self._queues:
                 self._arrival.clear()
                 await self._arrival.wait()
             key = next(iter(self._queues))
             await self._gather(key)
-            batch = self._take(key)
-            if not batch:
-                continue
-            rows = [row for request, start, stop in batch for row in request.rows[start:stop]]
-            started = time.perf_counter()
-            for request, _, _ in batch:
-                request.started = request.started or started
-            try:
-                vectors = await loop.run_in_executor(self._thread, batch[0][0].run, rows)
-            except asyncio.CancelledError:
-                self._fail(batch, asyncio.CancelledError())
-                raise
-            except Exception as error:
-                self._fail(batch, error)
-            else:
-                self._deliver(batch, vectors)
-            self._note(len(rows), time.perf_counter() - started, batch)
+            await self._embed(self._take(key))  # a batch, with its pictures and its encoder, is held by nobody afterwards
+
+    async def _embed(self, batch: list[tuple[_Request, int, int]]) -> None:
+        if not batch:
+            return
+        rows = [row for request, start, stop in batch for row in request.rows[start:stop]]
+        started = time.perf_counter()
+        for request, _, _ in batch:
+            request.started = request.started or started
+        try:
+            vectors = await asyncio.get_running_loop().run_in_executor(self._thread, batch[0][0].run, rows)
+        except asyncio.CancelledError:
+            self._fail(batch, asyncio.CancelledError())
+            raise
+        except Exception as error:
+            self._fail(batch, error)
+        else:
+            self._deliver(batch, vectors)
+        self._note(len(rows), time.perf_counter() - started, batch)
 
     async def _gather(self, key: str) -> None:
         """Wait a moment for more, but only if the last batch was larger and its clients may be on their way back."""

@@ -99,9 +99,10 @@ async def _bounded(request: Request, services: Services, asked: Asked, answer: C
 async def _embed(services: Services, asked: Asked) -> Embedded:
     options = asked.options
     started = time.perf_counter()
-    likely = services.embedders.meant(options.encoder)  # as a rule it is: the pictures are decoded while the database is asked
-    rows, loaded = await asyncio.gather(decode(services, likely, asked.pictures), load(services, options.encoder))
-    if loaded is not likely:
+    # As a rule it is what the name meant before: the pictures are decoded while the database is asked.
+    early = _decode_early(services, asked)
+    (decoded_for, rows), loaded = await asyncio.gather(early, load(services, options.encoder))
+    if loaded.id != decoded_for:
         started = time.perf_counter()
         rows = await decode(services, loaded, asked.pictures)
     decoding = time.perf_counter() - started
@@ -130,6 +131,12 @@ async def _embed(services: Services, asked: Asked) -> Embedded:
         values = unit(values)
     explained = None if shorten is None or options.dimensions is None else shorten.kept(options.dimensions)
     return Embedded(loaded, rows, values, explained, {"decode": decoding, "queue": queue, "infer": infer})
+
+
+async def _decode_early(services: Services, asked: Asked) -> tuple[str | None, list[Any]]:
+    """The rows, for the encoder that the name most likely means, and its id. It is let go of here: see Embedders.get."""
+    likely = services.embedders.meant(asked.options.encoder)
+    return (likely.id, await decode(services, likely, asked.pictures)) if likely else (None, [])
 
 
 async def load(services: Services, name: str) -> Loaded:

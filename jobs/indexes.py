@@ -3,11 +3,15 @@
     home/indexes/<encoder id>/current               the name of the folder that is searched
     home/indexes/<encoder id>/<job id>.<attempt>/   that folder; never changed, removed once another is current
 
+What is current only ever becomes newer: ids of jobs sort by the time of their making, so a worker that was frozen for an hour
+cannot put an index back that has been replaced meanwhile.
+
 Who has opened the old folder keeps its memory maps, and finishes with it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -37,11 +41,22 @@ class IndexPlace:
         return self.folder / name if _NAME.fullmatch(name) else None
 
     def publish(self, made: Path, name: str) -> Path:
-        """Make a finished folder the current one, under this name. The one before goes. Doing it twice does no more."""
+        """Make a finished folder the current one, under this name. The one before goes. Doing it twice does no more.
+
+        Returns where it lies: where it was, and not current, if that of a newer job or attempt is.
+        """
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is not the name of an attempt")
-        target = self.folder / name
         self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # closing it lets go, and so does the end of the process
+            before = self.current()
+            if before is not None and _age(before.name) > _age(name):
+                return made
+            return self._swap(made, name)
+
+    def _swap(self, made: Path, name: str) -> Path:
+        target = self.folder / name
         if not target.is_dir():
             made.rename(target)
             sync(self.folder)
@@ -63,3 +78,8 @@ class IndexPlace:
         (self.folder / CURRENT).unlink(missing_ok=True)  # first: nobody is sent to a folder that is going
         shutil.rmtree(self.folder, ignore_errors=True)
         return there
+
+
+def _age(name: str) -> tuple[str, int]:
+    job, _, attempt = name.partition(".")
+    return job, int(attempt)

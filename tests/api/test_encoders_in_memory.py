@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -38,6 +39,42 @@ class TestRoom:
         finally:
             embedders.max_bytes = before
         assert 'imprint_encoders_dropped_total{reason="room"}' in service.http.get("/metrics").text
+
+    def test_never_more_than_there_is_room_for(self, service, publish, picture):
+        """Eight clients ask for three encoders, with room for one: however they meet, no two are in memory at once."""
+        import httpx
+
+        embedders = service.services.embedders
+        jobs = [publish() for _ in range(3)]
+        answers, most = [], []
+        alive = weakref.WeakSet()
+        load = embedders._load
+
+        def watched(encoder_id, folder):
+            most.append(len(alive))  # of those that were loaded before, when the next one is
+            loaded = load(encoder_id, folder)
+            alive.add(loaded)
+            return loaded
+
+        def client(number):
+            with httpx.Client(base_url=service.http.base_url, timeout=30) as http:
+                for turn in range(12):
+                    path = f"/embed?encoder={jobs[(number + turn) % 3].id}"
+                    answers.append(http.post(path, content=picture(), headers={"Content-Type": "image/png"}).status_code)
+
+        embedders._loaded.clear()
+        embedders.max_bytes, before, embedders._load = 1, embedders.max_bytes, watched
+        try:
+            threads = [threading.Thread(target=client, args=(number,)) for number in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        finally:
+            embedders.max_bytes = before
+            del embedders._load
+        assert answers == [200] * 96
+        assert len(most) >= 3 and max(most) == 0
 
     def test_idle_ones_leave(self, service, publish, ask):
         embedders = service.services.embedders

@@ -111,3 +111,18 @@ def test_an_index_is_named_after_its_attempt_only(tmp_path: Path) -> None:
     assert place.current() is None
     with pytest.raises(ValueError, match="is not an id"):
         IndexPlace(tmp_path, "../x")
+
+
+def test_what_was_built_before_never_takes_the_place_of_what_was_built_after(tmp_path: Path) -> None:
+    """As a worker would try that was frozen after its building, and went on when all was over."""
+    place = IndexPlace(tmp_path, ENCODER)
+    old, new = new_id("job"), new_id("job")
+    names = [f"{old}.9", f"{old}.10", f"{new}.1"]
+    for number, name in enumerate(names):
+        (tmp_path / name).mkdir()
+        assert place.publish(tmp_path / name, name) == place.folder / name
+        for earlier in names[:number]:
+            late = tmp_path / f"late {earlier}"
+            late.mkdir(exist_ok=True)
+            assert place.publish(late, earlier) == late
+            assert place.current() == place.folder / name and place.folder.joinpath(name).is_dir()
