@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from ssl_core.data.machine import share_processors
+from ssl_core.data.machine import make_way, share_processors
 from ssl_core.events import Events, Stopped, print_event
 from ssl_core.presets import complete
 from ssl_core.spec import TrainSpec, ValidationError, explain_all
@@ -97,6 +97,7 @@ def main() -> int:
     arguments = _arguments()
     if arguments.parent_pipe:
         _die_with_parent()
+        make_way()
     stop = _StopFlag()
     stop.install()
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 from pathlib import Path
@@ -70,3 +71,15 @@ def share_processors(spins: int = 1000) -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", str(spins))
+
+
+def make_way(niceness: int = 10) -> None:
+    """Let everything else that wants a processor have it first: a training can wait, the answer to a request cannot.
+
+    To be called by the first process of a session. Where Linux groups processes by session (autogroup), a process's niceness
+    counts within its group only, and the group has one of its own.
+    """
+    if hasattr(os, "nice"):
+        os.nice(niceness)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(niceness))

@@ -1,6 +1,8 @@
 """Devices: what is chosen suits the machine and the batch."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,3 +66,12 @@ def test_waiting_threads_sleep_soon_unless_told_otherwise(
         monkeypatch.setenv(name, value)
     share_processors()
     assert os.environ.get("GOMP_SPINCOUNT") == expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="niceness is read from /proc")
+def test_a_trainer_makes_way() -> None:
+    code = "import os; from ssl_core.data.machine import make_way; make_way(); print(os.nice(0)); "
+    code += "group = '/proc/self/autogroup'; print(open(group).read() if os.path.exists(group) else 'nice 10')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, start_new_session=True, check=True)
+    first, *group = done.stdout.split()
+    assert first == "10" and group[-2:] == ["nice", "10"]
