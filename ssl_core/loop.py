@@ -55,8 +55,9 @@ class BetweenSteps(pl.Callback):
         self.history: list[dict[str, float]] = []  # evaluations, oldest first; the first is that of random weights
         self.latest: dict[str, float] = {}
         self.best: float = -math.inf
+        self._looked_at = -1  # the step before which we last looked
         self._measured = -1  # the step that the newest evaluation is of
-        self.steps_total = len(stream)
+        self.steps_total = stream.steps
         self.steps_per_epoch = len(stream.batches)
         epochs = spec.trainer.max_epochs
         self.spread = max(1, round(epochs / 10))  # epochs between two evaluations, at least, where it is ours to choose
@@ -86,9 +87,11 @@ class BetweenSteps(pl.Callback):
         self.events.emit("phase", phase="training")
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
-        """Between two steps."""
+        """Between two steps; not between two parts of one."""
         assert isinstance(pl_module, Method)
-        self._between(trainer, pl_module, trainer.global_step)
+        if trainer.global_step != self._looked_at:
+            self._looked_at = trainer.global_step
+            self._between(trainer, pl_module, trainer.global_step)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """After the last step."""

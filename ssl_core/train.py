@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -33,6 +32,8 @@ from ssl_core.manifest import read_manifest
 from ssl_core.methods import build_method
 from ssl_core.methods.base import Method
 from ssl_core.preview import sheet_of
+from ssl_core.ranks import launched, local_rank, rank
+from ssl_core.recompute import kept, recompute
 from ssl_core.spec import TrainSpec
 from ssl_core.stream import Stream, ViewModule
 
@@ -59,42 +60,45 @@ def train(
     spec = _resolved(spec, data_root)
     data = _prepare(spec, data_root, cache, events, asked_to_stop)
 
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    if rank() == 0:
         _draw_sheet(spec, data, out, events)
     if spec.trainer.precision == "bf16" and not multiplies_bf16():
         events.emit("warning", message="This machine has no bf16 arithmetic and emulates it, at a tenth of the speed of fp32.")
-    accelerator, devices = choose_devices(spec.trainer.devices, spec.trainer.batch_size)
+    started, parts = launched(), spec.trainer.accumulate
+    accelerator, devices = choose_devices(spec.trainer.devices, spec.trainer.batch_size // parts, started)
+    nodes = started.nodes if started else 1
     pl.seed_everything(spec.trainer.seed, verbose=False)
     assert spec.data.size and spec.data.mean and spec.data.std
     encoder = build_encoder(spec.encoder.arch, spec.data.size, spec.encoder.stem)
+    if spec.trainer.activations == "recompute":
+        recompute(encoder)
     method = build_method(encoder, encoder.dim, spec.method, spec.optim)
     method = method.to(memory_format=torch.channels_last)
 
-    rank = int(os.environ.get("LOCAL_RANK", "0"))
-    device = torch.device("cuda", rank) if accelerator == "gpu" else torch.device("cpu")
+    device = torch.device("cuda", local_rank()) if accelerator == "gpu" else torch.device("cpu")
     method.clock = StepClock(device)
     batches = TrainBatches(
         on_device(data.train, device),
         spec.trainer.batch_size,
         spec.trainer.seed,
-        rank=rank,
-        world_size=devices,
+        rank=rank(),
+        world_size=devices * nodes,
         drop_last=spec.data.drop_last,
         workers=worker_count(spec.data.workers, devices),
     )
     found = checkpoints.newest([*(folder / "checkpoints" for folder in (out, *resume))])
     method.steps_per_epoch = len(batches)
-    stream = Stream(batches, spec.trainer.max_epochs, found.step if found else 0, method.clock)
+    stream = Stream(batches, spec.trainer.max_epochs, found.step if found else 0, method.clock, parts)
     evaluation = EvaluationData(data.bank, data.queries, spec.data.size, spec.data.mean, spec.data.std)
     encoders = [each for each in (method.branches.encoder, method.branches.target_encoder) if each is not None]
     compiler = Compiler(spec.trainer.compile, encoders, on_gpu=device.type == "cuda")
     between = BetweenSteps(spec, events, out, stream, evaluation, compiler, asked_to_stop)
     if found is not None:
-        if rank == 0:
+        if rank() == 0:
             checkpoints.carry_best(found.path.parent, out / "checkpoints")
         events.emit("resumed", file=found.path.name, step=found.step)
 
-    if found is not None and found.step >= len(stream):  # only the export was missing
+    if found is not None and found.step >= stream.steps:  # only the export was missing
         state = checkpoints.AtomicCheckpointIO().load_checkpoint(found.path)
         method.load_state_dict(state["state_dict"])
         between.load_state_dict(state["callbacks"][between.state_key])
@@ -102,9 +106,11 @@ def train(
         trainer = pl.Trainer(
             accelerator=accelerator,
             devices=devices,
-            strategy="ddp" if devices > 1 else "auto",
+            num_nodes=nodes,
+            strategy="ddp" if devices * nodes > 1 else "auto",
             precision=choose_precision(spec.trainer.precision),
             max_epochs=1,  # one stream, see stream.py
+            accumulate_grad_batches=parts,
             gradient_clip_val=spec.trainer.gradient_clip,
             callbacks=[between],
             plugins=[checkpoints.AtomicCheckpointIO()],
@@ -190,11 +196,12 @@ def _tell_unreadable(data: Data, batches: TrainBatches, events: Events) -> None:
 
 def _export(method: Method, spec: TrainSpec, data: Data, between: BetweenSteps, out: Path, events: Events) -> Path:
     folder = out / "encoder"
-    if int(os.environ.get("LOCAL_RANK", "0")) != 0:
+    if rank() != 0:
         return folder
     events.emit("phase", phase="exporting")
     facts = {"source": spec.data.source, "images": len(data.train), "fingerprint": data.fingerprint}
-    folder = export_encoder(method.serving_encoder(), spec, facts, between.latest, out, _some_images(data, spec))
+    with kept(method.serving_encoder()):
+        folder = export_encoder(method.serving_encoder(), spec, facts, between.latest, out, _some_images(data, spec))
     for name, backend in read_manifest(folder).backends.items():
         if not backend.used:
             events.emit("warning", message=f"{name} will not be used to serve this encoder: {backend.reason}")

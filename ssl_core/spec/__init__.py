@@ -79,6 +79,17 @@ class TrainSpec(Config):
         return value
 
     @model_validator(mode="after")
+    def _parts_are_equal(self) -> TrainSpec:
+        if self.trainer.accumulate > 1 and not self.data.drop_last:
+            raise PydanticCustomError(
+                "accumulate",
+                "trainer.accumulate = {given} needs batches of one size, and with data.drop_last off the last may be smaller; "
+                "leave one of them out",
+                {"given": self.trainer.accumulate, "at": "trainer/accumulate"},
+            )
+        return self
+
+    @model_validator(mode="after")
     def _local_views_fit(self) -> TrainSpec:
         """Local views are for methods that compare queries with keys, and for networks that take two sizes."""
         local, arch, size = self.augment.local_views, self.encoder.arch, self.data.size

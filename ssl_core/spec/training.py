@@ -41,6 +41,18 @@ class TrainerConfig(Config):
 
     max_epochs: int = Field(100, ge=1, le=100_000)
     batch_size: int = Field(256, ge=2, le=65536, description="Images per optimiser step, over all devices.")
+    accumulate: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="Parts of a batch that go through the network one after the other, their gradients added up: for batches "
+        "that do not fit into memory. Batch norm, negatives in the batch and covariances see one part at a time.",
+    )
+    activations: Literal["keep", "recompute"] = Field(
+        "keep",
+        description="recompute: drop what is inside the encoder's blocks and make it again for the gradients; "
+        "half of the memory or less, for about a third more time.",
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: bf16 where the hardware multiplies it fast, else fp32."
     )
@@ -57,11 +69,12 @@ class TrainerConfig(Config):
     gradient_clip: float | None = Field(None, gt=0, description="Largest gradient norm.")
 
     @model_validator(mode="after")
-    def _devices(self) -> TrainerConfig:
-        if isinstance(self.devices, int) and (self.batch_size % self.devices or self.batch_size < 2 * self.devices):
-            raise ValueError(
-                f"batch_size = {self.batch_size} must be a multiple of devices = {self.devices}, with at least 2 images for each"
-            )
+    def _shared_out(self) -> TrainerConfig:
+        devices = self.devices if isinstance(self.devices, int) else 1
+        parts = devices * self.accumulate
+        if self.batch_size % parts or self.batch_size < 2 * parts:
+            what = f"devices = {devices}" if self.accumulate == 1 else f"devices × accumulate = {devices} × {self.accumulate}"
+            raise ValueError(f"batch_size = {self.batch_size} must be a multiple of {what}, with at least 2 images for each")
         return self
 
 
