@@ -14,7 +14,7 @@ from typing import NamedTuple, TypedDict
 from ssl_core.data.errors import DataError
 from ssl_core.data.machine import fits_in_memory, memory_bytes, store_bytes
 from ssl_core.data.sources import SourceFacts, describe, resolve_data, stored_size
-from ssl_core.spec import BYOLConfig, FolderData, ImageNetData, MoCoConfig, SimCLRConfig, TrainSpec
+from ssl_core.spec import BYOLConfig, FolderData, ImageNetData, MoCoConfig, SimCLRConfig, SimSiamConfig, TrainSpec
 from ssl_core.spec.arch_names import TORCHVISION
 from ssl_core.spec.base import nearest
 
@@ -165,6 +165,8 @@ def _method_warnings(spec: TrainSpec, facts: SourceFacts) -> list[str]:
         warnings.append(f"shuffle_bn splits a batch of {batch} into {method.branches.bn_splits} parts of less than 2 images.")
     if isinstance(method, BYOLConfig) and method.branches.predictor.layers == 0 and method.branches.target == "shared":
         warnings.append("BYOL without a predictor and without a target network collapses.")
+    if isinstance(method, SimSiamConfig) and (method.branches.predictor.layers == 0 or method.branches.target == "shared"):
+        warnings.append("SimSiam without a predictor, or with a shared target (no stop-gradient), collapses.")
     if spec.optim.warmup_epochs >= spec.trainer.max_epochs:
         warnings.append(
             f"warmup_epochs {spec.optim.warmup_epochs:g} leaves none of the {spec.trainer.max_epochs} epochs "

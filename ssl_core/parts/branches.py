@@ -1,7 +1,7 @@
 """The two branches of every method here: the query's (encoder, projector, predictor) and the key's.
 
-The key branch is either a moving average of encoder and projector without gradient (`ema`), or the query branch itself,
-predictor and gradient included (`shared`). The encoder that is served is always the online one.
+The key branch is a moving average of encoder and projector without gradient (`ema`), or the query branch itself: predictor
+and gradient included (`shared`), or without either (`stop_gradient`). The encoder that is served is always the online one.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Branches(nn.Module):
         self.config = config
         projected = head_out_dim(config.projector, feature_dim)
         predicted = head_out_dim(config.predictor, projected)
-        if config.target == "ema" and predicted != projected:
+        if config.target != "shared" and predicted != projected:
             raise ValueError(
                 f"the predictor's output ({predicted}) must have the size of the target's projection ({projected}): "
                 "set branches.predictor.out_dim to it"
@@ -66,7 +66,10 @@ class Branches(nn.Module):
         return QueryOut(features, projection, self._place(self.predictor(projection)))
 
     def key(self, view: Tensor) -> Tensor:
-        """Keys (N, key_dim) of a view (N, 3, S, S); without gradient if the target is a moving average."""
+        """Keys (N, key_dim) of a view (N, 3, S, S); without gradient unless the target is shared."""
+        if self.config.target == "stop_gradient":
+            with torch.no_grad():
+                return self._place(self.projector(self.encoder(view)))
         if self.target_encoder is None:
             return self.query(view).query
         with torch.no_grad():
@@ -85,7 +88,7 @@ class Branches(nn.Module):
         """
         if self.target_encoder is None:
             out_a, out_b = self.query(view_a), self.query(view_b)
-            pairs = [Direction(out_a, out_b.query), Direction(out_b, out_a.query)]
+            pairs = [Direction(out_a, self._own_keys(out_b)), Direction(out_b, self._own_keys(out_a))]
         else:
             pairs = [Direction(self.query(view_a), self.key(view_b))]
             if symmetric:
@@ -118,6 +121,10 @@ class Branches(nn.Module):
             ema_update(self.target_encoder, self.encoder, momentum)
             ema_update(self.target_projector, self.projector, momentum)
         return momentum
+
+    def _own_keys(self, out: QueryOut) -> Tensor:
+        """Keys (N, key_dim) where the query branch makes them too."""
+        return self._place(out.projection.detach()) if self.config.target == "stop_gradient" else out.query
 
     def _target(self, view: Tensor) -> Tensor:
         assert self.target_encoder is not None and self.target_projector is not None

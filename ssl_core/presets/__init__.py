@@ -19,7 +19,15 @@ from ssl_core.presets.recipes import PRESETS, default
 from ssl_core.spec import TrainSpec, nearest
 
 # The recipe behind `"method": {"name": …}` when no preset is named.
-_BY_METHOD = {"moco": "moco_v2", "simclr": "default", "byol": "byol", "vicreg": "vicreg"}
+_BY_METHOD = {
+    "moco": "moco_v2",
+    "simclr": "default",
+    "byol": "byol",
+    "vicreg": "vicreg",
+    "simsiam": "simsiam",
+    "barlow_twins": "barlow_twins",
+    "nnclr": "nnclr",
+}
 
 # Digits are not symmetric and have no colour: affine and contrast views, whatever the recipe would do to photographs.
 # The standard stem is four times as fast as the CIFAR stem and enough for strokes that were 8×8 pixels.
@@ -76,7 +84,7 @@ def complete(
     named = _method_name(user)
     if named is not None and named != layer["method"]["name"]:
         # Another method than the preset's: what is left open in it is that method's own recipe's, not the bare parts'.
-        layer["method"] = PRESETS[_BY_METHOD[named]]().method.model_dump()
+        layer["method"] = recipe_of(named).method.model_dump()
     if recipe.data and "data" not in user:
         user["data"] = recipe.data
     spec = TrainSpec.model_validate(_merge(_data_layer(layer, user), user))
@@ -91,6 +99,11 @@ def complete(
 def has_gpu() -> bool:
     """Whether this machine has an NVIDIA GPU, without importing torch."""
     return Path("/proc/driver/nvidia/gpus").exists() or Path("/dev/nvidia0").exists()
+
+
+def recipe_of(method: str) -> Recipe:
+    """The recipe of a method when no preset is named."""
+    return PRESETS[_BY_METHOD[method]]()
 
 
 def _recipe(sections: Mapping[str, Any], preset: str | None) -> tuple[str, Recipe]:
@@ -183,4 +196,4 @@ def _default_epochs(images: int, gpu: bool) -> int:
     return max(5, min(800, round(shown / max(1, images))))
 
 
-__all__ = ["PRESETS", "Completed", "Recipe", "UnknownPreset", "complete", "default", "has_gpu"]
+__all__ = ["PRESETS", "Completed", "Recipe", "UnknownPreset", "complete", "default", "has_gpu", "recipe_of"]

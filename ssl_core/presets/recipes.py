@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ssl_core.presets import blog, reference
+from ssl_core.presets import blog, reference, siamese
 from ssl_core.presets.recipe import BLOG_HEAD, Recipe
 from ssl_core.spec import (
     BranchesConfig,
@@ -44,4 +44,10 @@ PRESETS: dict[str, Callable[[], Recipe]] = {
     "no_norm": blog.no_norm,
     "layer_norm": blog.layer_norm,
     "xent": blog.xent,
+    "simsiam": siamese.simsiam,
+    "barlow_twins": siamese.barlow_twins,
+    "barlow_twins_cifar10": siamese.barlow_twins_cifar10,
+    "nnclr": siamese.nnclr,
+    "nnclr_cifar10": siamese.nnclr_cifar10,
+    "dcl": siamese.dcl,
 }

@@ -25,6 +25,7 @@ from ssl_core.spec.data import (
 )
 from ssl_core.spec.encoder import EncoderConfig
 from ssl_core.spec.methods import METHOD_NAMES, BYOLConfig, MethodConfig, MoCoConfig, SimCLRConfig, VICRegConfig
+from ssl_core.spec.methods_siamese import BarlowTwinsConfig, NNCLRConfig, SimSiamConfig
 from ssl_core.spec.parts import IDENTITY, BranchesConfig, ContrastLossConfig, HeadConfig
 from ssl_core.spec.training import EvaluateConfig, OptimConfig, TrainerConfig
 
@@ -96,12 +97,12 @@ class TrainSpec(Config):
         if local.count == 0:
             return self
         given = f"augment.local_views.count = {local.count}"
-        if isinstance(self.method, VICRegConfig):
+        if isinstance(self.method, VICRegConfig | BarlowTwinsConfig):
             raise PydanticCustomError(
                 "local_views",
-                "{given}: vicreg compares two whole batches and has no use for local views; "
+                "{given}: {method} compares two whole batches and has no use for local views; "
                 "use 0, or the method moco, simclr or byol",
-                {"given": given, "at": "augment/local_views/count"},
+                {"given": given, "method": self.method.name, "at": "augment/local_views/count"},
             )
         if arch.startswith(ONE_SIZE):
             raise PydanticCustomError(
@@ -129,6 +130,7 @@ __all__ = [
     "SOURCES",
     "AugmentConfig",
     "BYOLConfig",
+    "BarlowTwinsConfig",
     "BranchesConfig",
     "Cifar10Data",
     "Config",
@@ -144,8 +146,10 @@ __all__ = [
     "LocalViewsConfig",
     "MethodConfig",
     "MoCoConfig",
+    "NNCLRConfig",
     "OptimConfig",
     "SimCLRConfig",
+    "SimSiamConfig",
     "Stl10Data",
     "TrainSpec",
     "TrainerConfig",

@@ -29,6 +29,9 @@ METHODS: dict[str, dict[str, Any]] = {
     "simclr": {"branches": {"projector": HEAD, "target": "shared"}},
     "byol": {"branches": {"projector": HEAD, "predictor": HEAD, "momentum_schedule": "cosine"}},
     "vicreg": {"branches": {"projector": HEAD, "target": "shared", "normalize": False}},
+    "simsiam": {"branches": {"projector": HEAD, "predictor": HEAD, "target": "stop_gradient"}},
+    "barlow_twins": {"branches": {"projector": HEAD, "target": "shared", "normalize": False}},
+    "nnclr": {"branches": {"projector": HEAD, "predictor": HEAD, "target": "stop_gradient"}, "queue_size": 40},
 }
 
 
