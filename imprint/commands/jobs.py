@@ -106,7 +106,7 @@ def body_of(
 
 def list_jobs(
     status: Annotated[str | None, typer.Option(help="queued, running, paused, succeeded, failed or cancelled.")] = None,
-    method: Annotated[str | None, typer.Option(help="moco, simclr, byol, vicreg.")] = None,
+    method: Annotated[str | None, typer.Option(help="Of this method, such as simclr.")] = None,
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only with this label; repeatable.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 20,
     as_json: AsJson = False,

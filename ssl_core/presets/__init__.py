@@ -19,7 +19,15 @@ from ssl_core.presets.recipes import PRESETS, default
 from ssl_core.spec import TrainSpec, nearest
 
 # The recipe behind `"method": {"name": …}` when no preset is named.
-_BY_METHOD = {"moco": "moco_v2", "simclr": "default", "byol": "byol", "vicreg": "vicreg"}
+_BY_METHOD = {
+    "moco": "moco_v2",
+    "simclr": "default",
+    "byol": "byol",
+    "vicreg": "vicreg",
+    "swav": "swav",
+    "dino": "dino",
+    "mocov3": "moco_v3",
+}
 
 # Digits are not symmetric and have no colour: affine and contrast views, whatever the recipe would do to photographs.
 # The standard stem is four times as fast as the CIFAR stem and enough for strokes that were 8×8 pixels.
@@ -82,7 +90,7 @@ def complete(
     spec = TrainSpec.model_validate(_merge(_data_layer(layer, user), user))
     if facts is None:
         return Completed(spec, name, [])
-    spec = spec.changed(data=resolve_data(spec.data, facts, has_gpu=gpu).model_dump())
+    spec = spec.changed(data=resolve_data(spec.data, facts, has_gpu=gpu).model_dump()).with_local_side()
     if (spec.data.size or 0) <= _SMALL_IMAGE and spec.data.source != "digits":
         spec = _without_blur(spec, user)
     return _fit(spec, name, recipe, user, facts, gpu)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ssl_core.presets import blog, reference
+from ssl_core.presets import blog, multicrop, reference
 from ssl_core.presets.recipe import BLOG_HEAD, Recipe
 from ssl_core.spec import (
     BranchesConfig,
@@ -44,4 +44,9 @@ PRESETS: dict[str, Callable[[], Recipe]] = {
     "no_norm": blog.no_norm,
     "layer_norm": blog.layer_norm,
     "xent": blog.xent,
+    "swav": multicrop.swav,
+    "dino": multicrop.dino,
+    "dino_resnet50": multicrop.dino_resnet50,
+    "moco_v3": multicrop.moco_v3,
+    "moco_v3_resnet50": multicrop.moco_v3_resnet50,
 }

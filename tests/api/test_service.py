@@ -112,7 +112,7 @@ class TestPages:
 
     def test_the_method_s_own_fields_are_documented(self, service):
         method = service.http.get("/openapi.json").json()["components"]["schemas"]["JobCreate"]["properties"]["method"]
-        assert set(method["discriminator"]["mapping"]) == {"moco", "simclr", "byol", "vicreg"}
+        assert set(method["discriminator"]["mapping"]) == {"moco", "simclr", "byol", "vicreg", "swav", "dino", "mocov3"}
 
 
 class TestProblems:

@@ -29,6 +29,14 @@ METHODS: dict[str, dict[str, Any]] = {
     "simclr": {"branches": {"projector": HEAD, "target": "shared"}},
     "byol": {"branches": {"projector": HEAD, "predictor": HEAD, "momentum_schedule": "cosine"}},
     "vicreg": {"branches": {"projector": HEAD, "target": "shared", "normalize": False}},
+    "swav": {"queue_size": 40, "queue_start_epochs": 1, "prototypes": 20, "branches": {"projector": HEAD, "target": "shared"}},
+    "dino": {"prototypes": 20, "teacher_temperature": 0.07, "teacher_warmup_epochs": 2, "branches": {"projector": HEAD}},
+    "mocov3": {"branches": {"projector": HEAD, "predictor": HEAD}},
+}
+LOCAL = {"augment": {"local_views": {"count": 2}}}
+SECTIONS: dict[str, dict[str, Any]] = {
+    "swav": LOCAL,
+    "dino": {**LOCAL, "optim": {"name": "adamw", "lr": 0.002, "weight_decay": 0.04, "final_weight_decay": 0.4}},
 }
 
 
@@ -58,6 +66,7 @@ def spec(method: str, **trainer: Any) -> TrainSpec:
             "method": {"name": method, **METHODS[method]},
             "optim": {"name": "sgd", "lr": 0.05, "warmup_epochs": 1},
             "trainer": {"max_epochs": 3, "batch_size": 16, "precision": "fp32", "log_every_steps": 2, **trainer},
+            **SECTIONS.get(method, {}),
         }
     )
 

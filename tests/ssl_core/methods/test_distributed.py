@@ -33,12 +33,16 @@ def ranks(tmp_path_factory):
     return [json.loads(stdout.strip().splitlines()[-1]) for stdout, _ in outputs]
 
 
-@pytest.mark.parametrize("case", ["nt_xent", "nt_xent_eqco", "cross_view", "cross_view_ema", "vicreg"])
+@pytest.mark.parametrize(
+    "case",
+    ["nt_xent", "nt_xent_eqco", "cross_view", "cross_view_ema", "vicreg", "swav", "swav_queue", "dino", "mocov3"],
+)
 def test_gradient_is_that_of_one_process_on_the_whole_batch(ranks, case):
     """The mean over ranks of the local gradients, gathered keys included; a wrong label offset or a lost cross term shows."""
     for found in ranks:
         assert found[f"{case}_loss_error"] < 1e-5
         assert found[f"{case}_gradient_error"] < 1e-5
+        assert found[f"{case}_buffer_error"] < 1e-6  # SwAV's queues and DINO's centre are those of all ranks
 
 
 def test_gather_is_in_order_of_rank(ranks):

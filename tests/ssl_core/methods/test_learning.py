@@ -16,7 +16,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_core.methods import build_method
-from ssl_core.spec import BranchesConfig, BYOLConfig, HeadConfig, MoCoConfig, OptimConfig, SimCLRConfig, VICRegConfig
+from ssl_core.spec import (
+    BranchesConfig,
+    BYOLConfig,
+    DINOConfig,
+    HeadConfig,
+    MoCoConfig,
+    MoCoV3Config,
+    OptimConfig,
+    SimCLRConfig,
+    SwAVConfig,
+    VICRegConfig,
+)
 
 TRAIN, STEPS, BATCH = 1200, 250, 128
 HEAD = HeadConfig(hidden_dim=256, out_dim=64, norm="bn")
@@ -25,6 +36,9 @@ CONFIGS = {
     "simclr": SimCLRConfig(branches=BranchesConfig(projector=HEAD, target="shared")),
     "byol": BYOLConfig(branches=BranchesConfig(projector=HEAD, predictor=HEAD, momentum=0.99, momentum_schedule="cosine")),
     "vicreg": VICRegConfig(branches=BranchesConfig(projector=HEAD, target="shared", normalize=False)),
+    "swav": SwAVConfig(branches=BranchesConfig(projector=HEAD, target="shared"), prototypes=64),
+    "dino": DINOConfig(branches=BranchesConfig(projector=HEAD, momentum=0.99, momentum_schedule="cosine"), prototypes=64),
+    "mocov3": MoCoV3Config(branches=BranchesConfig(projector=HEAD, predictor=HEAD, momentum=0.99, momentum_schedule="cosine")),
 }
 MARGIN = 12  # percentage points above random weights
 

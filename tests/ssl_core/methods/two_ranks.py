@@ -13,7 +13,18 @@ from torch import nn
 
 from ssl_core.methods import build_method
 from ssl_core.parts import gather
-from ssl_core.spec import BranchesConfig, ContrastLossConfig, HeadConfig, MoCoConfig, OptimConfig, SimCLRConfig, VICRegConfig
+from ssl_core.spec import (
+    BranchesConfig,
+    ContrastLossConfig,
+    DINOConfig,
+    HeadConfig,
+    MoCoConfig,
+    MoCoV3Config,
+    OptimConfig,
+    SimCLRConfig,
+    SwAVConfig,
+    VICRegConfig,
+)
 
 N = 4  # images of each rank
 HEAD = HeadConfig(layers=2, hidden_dim=16, out_dim=6)  # no batch norm: its statistics are each rank's own
@@ -41,10 +52,13 @@ def gradients(method):
 
 
 def loss_and_gradient(config, rows=slice(None)):
+    """And the buffers after the step, as one vector: queues, centres."""
     method = build(config)
+    method.steps_done = 100  # queues that must first be full are
     loss = method.training_step(batch(rows), 0)
     loss.backward()
-    return loss.detach(), gradients(method)
+    buffers = [value.flatten().float() for name, value in method.named_buffers() if name.startswith(("queue_", "center"))]
+    return loss.detach(), gradients(method), torch.cat([torch.zeros(1), *buffers])
 
 
 SHARED = BranchesConfig(target="shared", projector=HEAD)
@@ -54,6 +68,10 @@ CASES = {
     "cross_view": SimCLRConfig(branches=SHARED, negatives="cross_view"),
     "cross_view_ema": SimCLRConfig(branches=BranchesConfig(projector=HEAD), negatives="cross_view"),
     "vicreg": VICRegConfig(branches=SHARED.changed(normalize=False)),
+    "swav": SwAVConfig(branches=SHARED, prototypes=5),
+    "swav_queue": SwAVConfig(branches=SHARED, prototypes=5, queue_size=13, queue_start_epochs=0.0),
+    "dino": DINOConfig(branches=BranchesConfig(projector=HEAD), prototypes=5),
+    "mocov3": MoCoV3Config(branches=BranchesConfig(projector=HEAD, predictor=HEAD)),
 }
 
 
@@ -64,7 +82,8 @@ def main(rank, file):
     found = {}
 
     for name, config in CASES.items():
-        parts = loss_and_gradient(config, mine)
+        *parts, buffers = loss_and_gradient(config, mine)
+        found[f"{name}_buffer_error"] = (buffers - alone[name][2]).abs().max().item()
         for value in parts:
             dist.all_reduce(value)
         means = [value / 2 for value in parts]  # what DistributedDataParallel does to gradients
