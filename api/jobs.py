@@ -74,7 +74,7 @@ def list_jobs(
     limit: Limit = 20,
     after: Annotated[str | None, Query(description="The `last_id` of the page before.")] = None,
     status: Annotated[JobStatusName | None, Query()] = None,
-    method: Annotated[str | None, Query(description=f"One of {', '.join(METHOD_NAMES)}.")] = None,
+    method: Annotated[str | None, Query(description="The name of a method, such as simclr.")] = None,
     kind: Annotated[str | None, Query(description="pretrain, embed or index.")] = None,
 ) -> ListOf[JobBody]:
     """Filters: `status`, `method`, `kind`, and `label.<key>=<value>` for your own labels."""

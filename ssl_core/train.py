@@ -20,7 +20,7 @@ from ssl_core.data.load import LISTED, Data, load_data
 from ssl_core.data.sources import describe, resolve_data
 from ssl_core.data.store import FileStore, choose, on_device
 from ssl_core.durable import write_atomically
-from ssl_core.encoders import build_encoder
+from ssl_core.encoders import Sizes, build_encoder
 from ssl_core.evaluation import EvaluationData
 from ssl_core.events import Events, Stopped
 from ssl_core.export import export_encoder
@@ -69,7 +69,8 @@ def train(
     nodes = started.nodes if started else 1
     pl.seed_everything(spec.trainer.seed, verbose=False)
     assert spec.data.size and spec.data.mean and spec.data.std
-    encoder = build_encoder(spec.encoder.arch, spec.data.size, spec.encoder.stem)
+    sizes: Sizes = "several" if spec.augment.local_views.count else "one"
+    encoder = build_encoder(spec.encoder.arch, spec.data.size, spec.encoder.stem, sizes)
     if spec.trainer.activations == "recompute":
         recompute(encoder)
     method = build_method(encoder, encoder.dim, spec.method, spec.optim)
@@ -128,11 +129,11 @@ def train(
 
 
 def _resolved(spec: TrainSpec, data_root: Path) -> TrainSpec:
-    """Size and normalisation filled in, for specs that did not come through `presets.complete`."""
-    if spec.data.size and spec.data.mean and spec.data.std:
-        return spec
-    facts = describe(spec.data, data_root)
-    return spec.changed(data=resolve_data(spec.data, facts, has_gpu=torch.cuda.is_available()).model_dump())
+    """Sizes and normalisation filled in, for specs that did not come through `presets.complete`."""
+    if not (spec.data.size and spec.data.mean and spec.data.std):
+        facts = describe(spec.data, data_root)
+        spec = spec.changed(data=resolve_data(spec.data, facts, has_gpu=torch.cuda.is_available()).model_dump())
+    return spec.with_local_side()
 
 
 def _prepare(spec: TrainSpec, data_root: Path, cache: Cache | None, events: Events, asked_to_stop: Callable[[], bool]) -> Data:

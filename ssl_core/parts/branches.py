@@ -18,6 +18,7 @@ from ssl_core.parts.ema import ema_update, momentum_at
 from ssl_core.parts.gather import shuffle, unshuffle, world_size
 from ssl_core.parts.heads import build_head, head_out_dim
 from ssl_core.parts.precision import at_least_float32
+from ssl_core.parts.prototypes import Prototypes
 from ssl_core.spec.parts import BranchesConfig
 
 
@@ -53,11 +54,19 @@ class Branches(nn.Module):
         self.encoder = encoder
         self.projector = build_head(config.projector, feature_dim)
         self.predictor = build_head(config.predictor, projected)
+        self.prototypes: Prototypes | None = None
         self.target_encoder: nn.Module | None = None
         self.target_projector: nn.Module | None = None
+        self.target_prototypes: Prototypes | None = None
         if config.target == "ema":
             self.target_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
             self.target_projector = copy.deepcopy(self.projector).requires_grad_(False)
+
+    def add_prototypes(self, prototypes: Prototypes) -> None:
+        """Compare queries with `prototypes`, and keys too: with their moving average if the target is one."""
+        self.prototypes = prototypes
+        if self.target_encoder is not None:
+            self.target_prototypes = copy.deepcopy(prototypes).requires_grad_(False)
 
     def query(self, view: Tensor) -> QueryOut:
         """Features, projection and query of a view (N, 3, S, S)."""
@@ -99,11 +108,13 @@ class Branches(nn.Module):
         if local:
             if len(keys) == 1:
                 keys.append(self.key(view_a))
-            pairs += [Direction(out, key) for out in self._queries(local) for key in keys]
+            pairs += [Direction(out, key) for out in self.queries(local) for key in keys]
         return pairs
 
-    def _queries(self, views: Sequence[Tensor]) -> list[QueryOut]:
-        """What the query branch makes of several views of the same N images, in one pass."""
+    def queries(self, views: Sequence[Tensor]) -> list[QueryOut]:
+        """What the query branch makes of several views of the same N images and of one size, in one pass; there may be none."""
+        if not views:
+            return []
         together = self.query(torch.cat(list(views)))
         parts = zip(*(part.chunk(len(views)) for part in together), strict=True)
         return [QueryOut(*part) for part in parts]
@@ -120,6 +131,8 @@ class Branches(nn.Module):
         if momentum is not None and self.target_encoder is not None and self.target_projector is not None:
             ema_update(self.target_encoder, self.encoder, momentum)
             ema_update(self.target_projector, self.projector, momentum)
+            if self.prototypes is not None and self.target_prototypes is not None:
+                ema_update(self.target_prototypes, self.prototypes, momentum)
         return momentum
 
     def _own_keys(self, out: QueryOut) -> Tensor:

@@ -27,6 +27,9 @@ _BY_METHOD = {
     "simsiam": "simsiam",
     "barlow_twins": "barlow_twins",
     "nnclr": "nnclr",
+    "swav": "swav",
+    "dino": "dino",
+    "mocov3": "moco_v3",
 }
 
 # Digits are not symmetric and have no colour: affine and contrast views, whatever the recipe would do to photographs.
@@ -90,7 +93,7 @@ def complete(
     spec = TrainSpec.model_validate(_merge(_data_layer(layer, user), user))
     if facts is None:
         return Completed(spec, name, [])
-    spec = spec.changed(data=resolve_data(spec.data, facts, has_gpu=gpu).model_dump())
+    spec = spec.changed(data=resolve_data(spec.data, facts, has_gpu=gpu).model_dump()).with_local_side()
     if (spec.data.size or 0) <= _SMALL_IMAGE and spec.data.source != "digits":
         spec = _without_blur(spec, user)
     return _fit(spec, name, recipe, user, facts, gpu)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ssl_core.presets import blog, reference, siamese
+from ssl_core.presets import blog, multicrop, reference, siamese
 from ssl_core.presets.recipe import BLOG_HEAD, Recipe
 from ssl_core.spec import (
     BranchesConfig,
@@ -50,4 +50,9 @@ PRESETS: dict[str, Callable[[], Recipe]] = {
     "nnclr": siamese.nnclr,
     "nnclr_cifar10": siamese.nnclr_cifar10,
     "dcl": siamese.dcl,
+    "swav": multicrop.swav,
+    "dino": multicrop.dino,
+    "dino_resnet50": multicrop.dino_resnet50,
+    "moco_v3": multicrop.moco_v3,
+    "moco_v3_resnet50": multicrop.moco_v3_resnet50,
 }

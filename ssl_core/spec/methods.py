@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from ssl_core.spec.methods_clustering import DINOConfig, MoCoV3Config, SwAVConfig
 from ssl_core.spec.methods_siamese import BarlowTwinsConfig, NNCLRConfig, SimSiamConfig
 from ssl_core.spec.parts import BranchesConfig, ContrastLossConfig, HeadConfig, MethodBase
 
@@ -100,8 +101,17 @@ class VICRegConfig(MethodBase):
 
 
 MethodConfig = Annotated[
-    MoCoConfig | SimCLRConfig | BYOLConfig | VICRegConfig | SimSiamConfig | BarlowTwinsConfig | NNCLRConfig,
+    MoCoConfig
+    | SimCLRConfig
+    | BYOLConfig
+    | VICRegConfig
+    | SimSiamConfig
+    | BarlowTwinsConfig
+    | NNCLRConfig
+    | SwAVConfig
+    | DINOConfig
+    | MoCoV3Config,
     Field(discriminator="name"),
 ]
 
-METHOD_NAMES = ("moco", "simclr", "byol", "vicreg", "simsiam", "barlow_twins", "nnclr")
+METHOD_NAMES = ("moco", "simclr", "byol", "vicreg", "simsiam", "barlow_twins", "nnclr", "swav", "dino", "mocov3")

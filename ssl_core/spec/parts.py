@@ -12,11 +12,12 @@ NormName = Literal["bn", "ln", "gn", "br"]
 
 
 class HeadConfig(Config):
-    """A multilayer perceptron: (layers - 1) × [linear, norm, ReLU], then a linear layer. 0 layers: the identity."""
+    """A multilayer perceptron: (layers - 1) × [linear, norm, activation], then a linear layer. 0 layers: the identity."""
 
     layers: int = Field(2, ge=0, le=8)
     hidden_dim: int = Field(512, ge=1, le=65536)
     out_dim: int = Field(128, ge=1, le=65536, description="Unused when layers is 0.")
+    activation: Literal["relu", "gelu"] = Field("relu", description="Between the layers, after the norm.")
     norm: NormName | None = Field(
         None, description="Between the layers: bn batch, ln layer, gn group (32 groups), br batch renormalisation, null none."
     )

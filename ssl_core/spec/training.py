@@ -17,6 +17,9 @@ class OptimConfig(Config):
     momentum: float = Field(0.9, ge=0, lt=1, description="Of sgd and lars; the first beta of adamw.")
     beta2: float = Field(0.999, ge=0, lt=1, description="Of adamw: the decay of the mean squared gradient.")
     weight_decay: float = Field(5e-4, ge=0, le=1)
+    final_weight_decay: float | None = Field(
+        None, ge=0, le=1, description="Weight decay of the last step, reached along half a cosine per step; null: it is constant."
+    )
     exclude: Literal["none", "norm_and_bias"] = Field(
         "norm_and_bias", description="norm_and_bias: parameters of one dimension get neither weight decay nor LARS scaling."
     )

@@ -35,6 +35,7 @@ def ranks(tmp_path_factory):
 
 CASES = ["nt_xent", "nt_xent_eqco", "cross_view", "cross_view_ema", "vicreg"]
 CASES += ["dcl", "dclw", "dclw_cross_view", "barlow_twins", "nnclr", "nnclr_nt_xent"]
+CASES += ["swav", "swav_queue", "dino", "mocov3"]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -43,6 +44,7 @@ def test_gradient_is_that_of_one_process_on_the_whole_batch(ranks, case):
     for found in ranks:
         assert found[f"{case}_loss_error"] < 1e-5
         assert found[f"{case}_gradient_error"] < 1e-5
+        assert found[f"{case}_buffer_error"] < 1e-6  # SwAV's queues and DINO's centre are those of all ranks
 
 
 def test_gather_is_in_order_of_rank(ranks):

@@ -20,12 +20,15 @@ from ssl_core.spec import (
     BarlowTwinsConfig,
     BranchesConfig,
     BYOLConfig,
+    DINOConfig,
     HeadConfig,
     MoCoConfig,
+    MoCoV3Config,
     NNCLRConfig,
     OptimConfig,
     SimCLRConfig,
     SimSiamConfig,
+    SwAVConfig,
     VICRegConfig,
 )
 
@@ -41,6 +44,9 @@ CONFIGS = {
     "barlow_twins": BarlowTwinsConfig(branches=BranchesConfig(projector=HEAD, target="shared", normalize=False)),
     "nnclr": NNCLRConfig(branches=STOPPED, queue_size=512),
     "simclr, dcl": SimCLRConfig(branches=BranchesConfig(projector=HEAD, target="shared"), decoupled="dcl"),
+    "swav": SwAVConfig(branches=BranchesConfig(projector=HEAD, target="shared"), prototypes=64),
+    "dino": DINOConfig(branches=BranchesConfig(projector=HEAD, momentum=0.99, momentum_schedule="cosine"), prototypes=64),
+    "mocov3": MoCoV3Config(branches=BranchesConfig(projector=HEAD, predictor=HEAD, momentum=0.99, momentum_schedule="cosine")),
 }
 MARGIN = 12  # percentage points above random weights
 

@@ -17,12 +17,15 @@ from ssl_core.spec import (
     BranchesConfig,
     BYOLConfig,
     ContrastLossConfig,
+    DINOConfig,
     HeadConfig,
     MoCoConfig,
+    MoCoV3Config,
     NNCLRConfig,
     OptimConfig,
     SimCLRConfig,
     SimSiamConfig,
+    SwAVConfig,
     VICRegConfig,
 )
 
@@ -48,7 +51,12 @@ CONFIGS = {
     "barlow_twins": BarlowTwinsConfig(branches=SHARED.changed(normalize=False)),
     "nnclr": NNCLRConfig(branches=STOPPED, queue_size=20),
     "nnclr nt_xent": NNCLRConfig(branches=STOPPED, queue_size=20, negatives="nt_xent"),
+    "swav": SwAVConfig(branches=SHARED, prototypes=12),
+    "swav queue": SwAVConfig(branches=SHARED, prototypes=12, queue_size=20, queue_start_epochs=0.0),
+    "dino": DINOConfig(branches=EMA.changed(momentum=0.9, momentum_schedule="cosine"), prototypes=12),
+    "mocov3": MoCoV3Config(branches=COSINE),
 }
+IN_HALF = ["moco", "simclr", "vicreg", "swav", "dino", "mocov3"]
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 
 
@@ -113,13 +121,13 @@ class TestStep:
         for value in method.latest.values():
             assert value.shape == () and not value.requires_grad and value.isfinite()
         assert {"positive_cosine", "negative_cosine"} < method.latest.keys()
-        assert ("contrast_top1" in method.latest) == (config.name in ("moco", "simclr", "nnclr"))
+        assert ("contrast_top1" in method.latest) == (config.name in ("moco", "simclr", "nnclr", "mocov3"))
 
     @every_config
     def test_the_loss_falls_on_a_fixed_batch(self, config, build, make_batch):
-        """Twenty small steps against the gradient; the queue stands still, so that only the network can help."""
+        """Twenty small steps against the gradient; queue and centre stand still, so that only the network can help."""
         method, batch = build(config), make_batch(n=16)
-        keys = {name: buffer.clone() for name, buffer in method.named_buffers() if name.startswith("queue")}
+        keys = {name: buffer.clone() for name, buffer in method.named_buffers() if name.startswith(("queue", "center"))}
         optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.02)
         losses = []
         for step in range(20):
@@ -144,7 +152,7 @@ class TestStep:
             losses.append(each.training_step(make_batch(seed=2), 1).item())
         assert losses[0] == losses[1]
 
-    @pytest.mark.parametrize("config", [CONFIGS["moco"], CONFIGS["simclr"], CONFIGS["vicreg"]], ids=["moco", "simclr", "vicreg"])
+    @pytest.mark.parametrize("config", [CONFIGS[name] for name in IN_HALF], ids=IN_HALF)
     def test_in_bfloat16_the_loss_is_float32_and_near(self, config, build, make_batch):
         exact = build(config).training_step(make_batch(), 0)
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -210,7 +218,9 @@ def fit(method, make_batch, batches=4, callbacks=(), resume=None, **options):
 
 @pytest.mark.filterwarnings("ignore::UserWarning:pytorch_lightning")  # its advice about workers and loggers
 class TestInPlainLightning:
-    @pytest.mark.parametrize("name", ["moco", "simclr", "byol", "vicreg", "simsiam", "barlow_twins", "nnclr"])
+    @pytest.mark.parametrize(
+        "name", ["moco", "simclr", "byol", "vicreg", "simsiam", "barlow_twins", "nnclr", "swav queue", "dino", "mocov3"]
+    )
     def test_trains(self, name, build, make_batch):
         method = build(CONFIGS[name])
         before = [p.clone() for p in method.serving_encoder().parameters()]

@@ -17,11 +17,14 @@ from ssl_core.spec import (
     BarlowTwinsConfig,
     BranchesConfig,
     ContrastLossConfig,
+    DINOConfig,
     HeadConfig,
     MoCoConfig,
+    MoCoV3Config,
     NNCLRConfig,
     OptimConfig,
     SimCLRConfig,
+    SwAVConfig,
     VICRegConfig,
 )
 
@@ -51,10 +54,13 @@ def gradients(method):
 
 
 def loss_and_gradient(config, rows=slice(None)):
+    """And the buffers after the step, as one vector: queues, centres."""
     method = build(config)
+    method.steps_done = 100  # queues that must first be full are
     loss = method.training_step(batch(rows), 0)
     loss.backward()
-    return loss.detach(), gradients(method)
+    buffers = [value.flatten().float() for name, value in method.named_buffers() if name.startswith(("queue_", "center"))]
+    return loss.detach(), gradients(method), torch.cat([torch.zeros(1), *buffers])
 
 
 SHARED = BranchesConfig(target="shared", projector=HEAD)
@@ -71,6 +77,10 @@ CASES = {
     "barlow_twins": BarlowTwinsConfig(branches=SHARED.changed(normalize=False)),
     "nnclr": NNCLRConfig(branches=STOPPED, queue_size=12),
     "nnclr_nt_xent": NNCLRConfig(branches=STOPPED, queue_size=12, negatives="nt_xent"),
+    "swav": SwAVConfig(branches=SHARED, prototypes=5),
+    "swav_queue": SwAVConfig(branches=SHARED, prototypes=5, queue_size=13, queue_start_epochs=0.0),
+    "dino": DINOConfig(branches=BranchesConfig(projector=HEAD), prototypes=5),
+    "mocov3": MoCoV3Config(branches=BranchesConfig(projector=HEAD, predictor=HEAD)),
 }
 
 
@@ -81,7 +91,8 @@ def main(rank, file):
     found = {}
 
     for name, config in CASES.items():
-        parts = loss_and_gradient(config, mine)
+        *parts, buffers = loss_and_gradient(config, mine)
+        found[f"{name}_buffer_error"] = (buffers - alone[name][2]).abs().max().item()
         for value in parts:
             dist.all_reduce(value)
         means = [value / 2 for value in parts]  # what DistributedDataParallel does to gradients
