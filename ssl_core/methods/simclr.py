@@ -8,6 +8,7 @@ Chen et al. 2020, arXiv:2002.05709; EqCo: Zhu et al. 2020, arXiv:2010.01929. Ser
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -86,3 +87,13 @@ class SimCLR(Method):
         loss, columns = self.config.loss, similarities.shape[1]
         negatives = columns - 1 if self.config.negatives == "nt_xent" else columns
         return pair_loss(similarities, labels, loss.kind, loss.temperature, loss.eqco_alpha, negatives)
+
+    def gauges(self, step: int, images: int) -> dict[str, float]:
+        """The loss at chance: all 2N - 1 candidates of nt_xent, or N of cross_view, equally similar."""
+        config, paired = self.config, self.config.negatives == "nt_xent"
+        if config.loss.kind != "ce":
+            return {}
+        negatives = 2 * images - 2 if paired else images - 1
+        margin = 1.0 if config.loss.eqco_alpha is None else config.loss.eqco_alpha / (negatives if paired else images)
+        ways = 2 if config.symmetric and not paired else 1
+        return {"loss_at_chance": config.loss_scale * ways * math.log1p(margin * negatives)}

@@ -26,7 +26,7 @@ from ssl_core.spec.data import (
 from ssl_core.spec.encoder import EncoderConfig
 from ssl_core.spec.methods import METHOD_NAMES, BYOLConfig, MethodConfig, MoCoConfig, SimCLRConfig, VICRegConfig
 from ssl_core.spec.parts import IDENTITY, BranchesConfig, ContrastLossConfig, HeadConfig
-from ssl_core.spec.training import EvaluateConfig, OptimConfig, TrainerConfig
+from ssl_core.spec.training import EarlyStopConfig, EvaluateConfig, OptimConfig, TrainerConfig
 
 # Parts of pydantic's locations that are not in the document: the chosen member of a union.
 TAGS = frozenset({*METHOD_NAMES, *SOURCES, "int", "constrained-int", "literal['auto']"})
@@ -125,6 +125,7 @@ __all__ = [
     "DataConfig",
     "DatasetData",
     "DigitsData",
+    "EarlyStopConfig",
     "EncoderConfig",
     "EvaluateConfig",
     "FolderData",
