@@ -30,6 +30,7 @@ from measure import clock, say, table
 from ssl_core.data.cache import Cache
 from ssl_core.data.sources import describe
 from ssl_core.events import Events
+from ssl_core.export import ExportError
 from ssl_core.health import ALARMS
 from ssl_core.loop import Diverged
 from ssl_core.presets import PRESETS, complete
@@ -111,7 +112,7 @@ def spec_of(name: str, arguments: argparse.Namespace, root: Path) -> TrainSpec:
 def run(spec: TrainSpec, root: Path, cache: Cache) -> Outcome:
     """Train as a job does, and listen."""
     outcome = Outcome()
-    with tempfile.TemporaryDirectory(prefix="imprint-bench-") as out, suppress(Diverged, Collapsed):
+    with tempfile.TemporaryDirectory(prefix="imprint-bench-") as out, suppress(Diverged, Collapsed, ExportError):
         train(spec, Path(out), data_root=root, cache=cache, events=Events(None, outcome.listen))
     return outcome
 
