@@ -166,8 +166,10 @@ def _pretrain(arguments: argparse.Namespace, stop: _StopFlag, events: Events) ->
     from ssl_core.data.cache import Cache
     from ssl_core.data.machine import keep_freed_memory
     from ssl_core.export import ExportError
+    from ssl_core.fitting import OutOfMemory
     from ssl_core.loop import Diverged
     from ssl_core.train import train
+    from ssl_core.vitals import Collapsed
 
     if not torch.cuda.is_available():
         keep_freed_memory()
@@ -183,12 +185,13 @@ def _pretrain(arguments: argparse.Namespace, stop: _StopFlag, events: Events) ->
         )
     except Diverged as error:
         raise _Hopeless("diverged", str(error), _DIVERGED_HINT) from error
-    except torch.OutOfMemoryError as error:
-        raise _Hopeless(
-            "out_of_memory",
-            str(error).splitlines()[0],
-            "set trainer.activations to recompute, raise trainer.accumulate, or lower trainer.batch_size or data.size",
-        ) from error
+    except Collapsed as error:
+        raise _Hopeless("collapsed", str(error), error.hint) from error
+    except OutOfMemory as error:
+        raise _Hopeless("out_of_memory", str(error), error.hint) from error
+    except torch.OutOfMemoryError as error:  # before the first step, or between two
+        hint = "set trainer.activations to recompute, raise trainer.accumulate, or lower trainer.batch_size or data.size"
+        raise _Hopeless("out_of_memory", str(error).splitlines()[0], hint) from error
     except ExportError as error:
         raise _Hopeless("diverged", str(error), _DIVERGED_HINT) from error
 

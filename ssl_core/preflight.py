@@ -17,6 +17,7 @@ from ssl_core.data.sources import SourceFacts, describe, resolve_data, stored_si
 from ssl_core.spec import BYOLConfig, FolderData, ImageNetData, MoCoConfig, SimCLRConfig, SimSiamConfig, TrainSpec
 from ssl_core.spec.arch_names import TORCHVISION
 from ssl_core.spec.base import nearest
+from ssl_core.spec.training import AUTO_BATCH
 
 FEW_IMAGES = 1000
 
@@ -32,6 +33,7 @@ class Estimate(TypedDict, total=False):
     """What the run would take."""
 
     images: int
+    batch_size: int  # images a step; a guess where it is found when the run begins
     size: int  # side of the square the network sees, pixels
     stored_bytes: int  # all training images decoded
     in_memory: bool  # whether they are all kept so in memory
@@ -118,7 +120,7 @@ def _data_problems(spec: TrainSpec, facts: SourceFacts) -> list[Problem]:
             Problem("/data/path", "none of the sampled images can be opened; they may be damaged or of another format.")
         )
     batch = spec.trainer.batch_size
-    if batch > facts.images:
+    if batch != "auto" and batch > facts.images:
         most = f"use at most {facts.images:,}" if facts.images >= 2 else "training needs at least 2 images"
         problems.append(
             Problem("/trainer/batch_size", f"batch_size = {batch:,} is larger than the {facts.images:,} training images; {most}.")
@@ -153,7 +155,7 @@ def _data_warnings(spec: TrainSpec, facts: SourceFacts, estimate: Estimate) -> l
 
 def _method_warnings(spec: TrainSpec, facts: SourceFacts) -> list[str]:
     warnings = []
-    method, batch = spec.method, spec.trainer.batch_size
+    method, batch = spec.method, _batch(spec, facts)
     if isinstance(method, MoCoConfig) and method.queue_size > facts.images:
         warnings.append(
             f"queue_size {method.queue_size:,} is larger than the {facts.images:,} images: "
@@ -175,16 +177,23 @@ def _method_warnings(spec: TrainSpec, facts: SourceFacts) -> list[str]:
     return warnings
 
 
+def _batch(spec: TrainSpec, facts: SourceFacts) -> int:
+    """The batch size, or a guess at what `auto` will come to."""
+    given = spec.trainer.batch_size
+    return min(AUTO_BATCH, max(2, facts.images // 4)) if given == "auto" else given
+
+
 def _estimate(spec: TrainSpec, facts: SourceFacts) -> Estimate:
     data = resolve_data(spec.data, facts)
     assert data.size is not None
-    side, batch = stored_size(data), spec.trainer.batch_size
+    side, batch = stored_size(data), _batch(spec, facts)
     folder = isinstance(data, FolderData | ImageNetData)  # prepared on the disk, unless it is to be streamed
     kept = data.in_memory == "always" if folder else fits_in_memory(data.in_memory, facts.images, side)
     full, rest = divmod(facts.images, batch)
     steps = full + (not data.drop_last and rest >= 2)
     return Estimate(
         images=facts.images,
+        batch_size=batch,
         size=data.size,
         stored_bytes=store_bytes(facts.images, side),
         in_memory=kept,

@@ -51,6 +51,7 @@ class Branches(nn.Module):
                 "set branches.predictor.out_dim to it"
             )
         self.key_dim = predicted
+        self.seen: Tensor | None = None  # the newest projection, without gradient, for whoever watches the run
         self.encoder = encoder
         self.projector = build_head(config.projector, feature_dim)
         self.predictor = build_head(config.predictor, projected)
@@ -72,6 +73,7 @@ class Branches(nn.Module):
         """Features, projection and query of a view (N, 3, S, S)."""
         features = self.encoder(view)
         projection = self.projector(features)
+        self.seen = projection.detach()
         return QueryOut(features, projection, self._place(self.predictor(projection)))
 
     def key(self, view: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ssl_core.presets import blog, multicrop, reference, siamese
+from ssl_core.presets.auto import auto
 from ssl_core.presets.recipe import BLOG_HEAD, Recipe
 from ssl_core.spec import (
     BranchesConfig,
@@ -16,7 +17,7 @@ from ssl_core.spec import (
 
 
 def default() -> Recipe:
-    """What runs when nothing is named: SimCLR, which needs no tuned target network and learns from the first epoch on."""
+    """SimCLR, which needs no tuned target network and learns from the first epoch on, on any images."""
     return Recipe(
         origin="ours: SimCLR (arXiv:2002.05709) at its CIFAR-10 temperature; epochs by the number of images",
         method=SimCLRConfig(
@@ -29,6 +30,7 @@ def default() -> Recipe:
 
 
 PRESETS: dict[str, Callable[[], Recipe]] = {
+    "auto": auto,
     "default": default,
     "moco_v1": reference.moco_v1,
     "moco_v2": reference.moco_v2,

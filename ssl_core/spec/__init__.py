@@ -29,7 +29,7 @@ from ssl_core.spec.methods_clustering import DINOConfig, MoCoV3Config, SwAVConfi
 from ssl_core.spec.methods_siamese import BarlowTwinsConfig, NNCLRConfig, SimSiamConfig
 from ssl_core.spec.parts import IDENTITY, BranchesConfig, ContrastLossConfig, HeadConfig
 from ssl_core.spec.patches import PATCHED, resizable_patch, takes_one_size
-from ssl_core.spec.training import EvaluateConfig, OptimConfig, TrainerConfig
+from ssl_core.spec.training import EarlyStopConfig, EvaluateConfig, OptimConfig, TrainerConfig
 
 # Parts of pydantic's locations that are not in the document: the chosen member of a union.
 TAGS = frozenset({*METHOD_NAMES, *SOURCES, "int", "constrained-int", "literal['auto']"})
@@ -172,6 +172,7 @@ __all__ = [
     "DataConfig",
     "DatasetData",
     "DigitsData",
+    "EarlyStopConfig",
     "EncoderConfig",
     "EvaluateConfig",
     "FolderData",

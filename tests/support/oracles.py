@@ -13,13 +13,24 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from lightly.loss import BarlowTwinsLoss, DCLLoss, DCLWLoss, NegativeCosineSimilarity, NTXentLoss, VICRegLoss
+from lightly.loss import (
+    BarlowTwinsLoss,
+    DCLLoss,
+    DCLWLoss,
+    DINOLoss,
+    NegativeCosineSimilarity,
+    NTXentLoss,
+    SwaVLoss,
+    VICRegLoss,
+)
 from lightly.models.modules import NNMemoryBankModule
 from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_core.methods.barlow_twins import barlow_twins_terms
+from ssl_core.methods.dino import sharpened
 from ssl_core.methods.moco import queue_similarities
+from ssl_core.methods.mocov3 import batch_contrast
 from ssl_core.methods.nnclr import nearest
 from ssl_core.methods.simclr import cross_view_similarities, two_view_similarities
 from ssl_core.methods.simsiam import negative_similarity
@@ -27,6 +38,8 @@ from ssl_core.methods.vicreg import vicreg_terms
 from ssl_core.parts.decoupled import decoupled_cross_entropy, mises_fisher_weights
 from ssl_core.parts.pair_loss import cross_entropy, inner_product
 from ssl_core.parts.precision import paired_similarity
+from ssl_core.parts.prototypes import swapped_cross_entropy
+from ssl_core.parts.sinkhorn import sinkhorn
 
 Loss = Callable[..., Tensor]  # of the outputs (N, D) of both views
 
@@ -193,6 +206,45 @@ def nnclr_nt_xent(n: int, d: int, seed: int) -> Errors:
     return compare(ours, lambda p: NTXentLoss(temperature=TEMPERATURE)(neighbours, p), [predictions])
 
 
+def swav(n: int, d: int, seed: int) -> Errors:
+    """Two global views and two local ones, with the cosines of each with d prototypes."""
+
+    def ours(a: Tensor, b: Tensor, *local: Tensor) -> Tensor:
+        return swapped_cross_entropy([a, b, *local], [sinkhorn(each.detach(), 0.05, 3) for each in (a, b)], 0.1)
+
+    theirs = SwaVLoss(temperature=0.1, sinkhorn_epsilon=0.05, sinkhorn_iterations=3)
+    scores = [torch.tanh(each) for each in draw((n, n, n, n), d, seed)]
+    return compare(ours, lambda a, b, *local: theirs([a, b], list(local)), scores)
+
+
+def dino(n: int, d: int, seed: int) -> Errors:
+    """A first step, whose centre is 0: two global views and two local ones; the teacher's outputs without gradient."""
+    *student, teacher_a, teacher_b = draw((n,) * 6, d, seed)
+    centre = torch.zeros(d, dtype=torch.float64)
+
+    def ours(*scores: Tensor) -> Tensor:
+        return swapped_cross_entropy(scores, [sharpened(each, centre, 0.07) for each in (teacher_a, teacher_b)], 0.1)
+
+    def theirs(*scores: Tensor) -> Tensor:
+        loss: Tensor = DINOLoss(output_dim=d, teacher_temp=0.07, student_temp=0.1).double()([teacher_a, teacher_b], list(scores))
+        return loss
+
+    return compare(ours, theirs, student)
+
+
+def mocov3(n: int, d: int, seed: int) -> Errors:
+    """One direction, which lightly does not have: 2τ times the mean of -log( exp(qᵢ·kᵢ/τ) / Σⱼ exp(qᵢ·kⱼ/τ) ), row by row."""
+    query, keys = draw((n, n), d, seed)
+    keys = unit(keys)
+
+    def theirs(q: Tensor) -> Tensor:
+        q = q / q.norm(dim=1, keepdim=True)
+        rows = [torch.stack([(row @ key / TEMPERATURE).exp() for key in keys]) for row in q]
+        return 2 * TEMPERATURE * torch.stack([-(row[i] / row.sum()).log() for i, row in enumerate(rows)]).mean()
+
+    return compare(lambda q: batch_contrast(unit(q) @ keys.T, torch.arange(n), TEMPERATURE), theirs, [query])
+
+
 ORACLES: dict[str, Callable[[int, int, int], Errors]] = {
     "moco": moco,
     "simclr": simclr,
@@ -205,6 +257,9 @@ ORACLES: dict[str, Callable[[int, int, int], Errors]] = {
     "barlow_twins": barlow_twins,
     "nnclr": nnclr,
     "nnclr, nt_xent": nnclr_nt_xent,
+    "swav": swav,
+    "dino": dino,
+    "mocov3": mocov3,
 }
 
 
