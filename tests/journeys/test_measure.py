@@ -1,4 +1,7 @@
-"""Linear probes and finetuning with real parts: results, what is compared, and what must not be lost when something dies."""
+"""Linear probes and finetuning with real parts: results, what is compared, and what must not be lost when something dies.
+
+Each test takes longer than others: it starts one or two trainers, which import torch and train for some seconds.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from support.processes import eventually
 from support.service import Service
 
 DATA = {"source": "folder", "path": "pictures", "held_out": 0.2}
-LONG = {"augment": "none", "batch_size": 16, "epochs": 150, "lr": 0.01, "checkpoint_every_seconds": 0.2, "label_fraction": 0.5}
+LONG = {"augment": "none", "batch_size": 16, "epochs": 60, "lr": 0.01, "checkpoint_every_seconds": 0.2, "label_fraction": 0.5}
 
 
 def finetuned(service: Service, undisturbed: Undisturbed) -> str:
@@ -37,7 +40,8 @@ def test_a_linear_probe(service: Service, undisturbed: Undisturbed) -> None:
     made = job.result
     assert (made["protocol"], made["split"], made["classes"]) == ("lbfgs", "stratified", ["flat", "striped"])
     assert made["train_images"] + made["held_out_images"] == PICTURES and made["held_out_images"] == 16
-    assert made["top1"] >= 80 and made["top1"] == job.metrics["top1"], "flat or striped is easily told"
+    right = sum(made["confusion"][at][at] for at in range(2))
+    assert made["top1"] == job.metrics["top1"] == 100 * right / 16 and made["top5"] is None
     assert job.raw["data"]["unreadable"] == 1 and job.progress.fraction == 1.0
     assert [event.data["phase"] for event in service.history(job.id, "phase")] == ["preparing", "extracting", "training"]
     whole = service.client.measurement(job.id)
