@@ -48,7 +48,9 @@ def measure(
     from imprint import target as targets
 
     client = connect(server)
-    body: dict[str, Any] = targets.body(target, stack_of(client))
+    stack = stack_of(client)
+    body: dict[str, Any] = targets.body(target, stack)
+    label_file = label_file and targets.file(label_file, stack)
     given = {"protocol": protocol, "label_file": label_file, "label_fraction": label_fraction, "seed": seed}
     body |= {name: value for name, value in given.items() if value is not None}
     body |= {"kind": "finetune" if finetune else "linear_probe", "encoder": encoder}

@@ -128,8 +128,38 @@ class TestDivided:
         a, b, c = (labelled_folder(PHOTOS, f"{name}.csv", root, 0).fingerprint for name in "abc")
         assert a == b != c
 
+    def test_a_file_of_labels_respects_folders(self, tmp_path: Path) -> None:
+        lines = []
+        for number in range(12):
+            path = tmp_path / "pets" / ("train" if number < 8 else "val") / f"{number}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"")
+            lines.append(f"{path.parent.name}/{path.name},{'ab'[number % 2]}")
+        write(tmp_path, *lines)
+        made = labelled_folder(FolderData(path="pets"), "labels.csv", tmp_path, 0)
+        assert made.split == "folders" and sorted(made.index.held_out) == [f"val/{n}.jpg" for n in (10, 11, 8, 9)]
+        write(tmp_path, *lines[:8])
+        made = labelled_folder(FolderData(path="pets"), "labels.csv", tmp_path, 0)
+        assert made.split == "stratified" and len(made.index.held_out) == 2, "of labels on one side only, a share is held out"
+
 
 class TestPretraining:
+    def test_folders_with_labels_on_both_sides_stay_as_they_are(self, tmp_path: Path) -> None:
+        lines = []
+        for number in range(40):
+            path = tmp_path / "pets" / ("train" if number < 25 else "test") / f"{number}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"")
+            lines.append(f"{path.parent.name}/{path.name},{'ab'[number % 2]}")
+        write(tmp_path, *lines[5:35])
+        before = index_folder(FolderData(path="pets"), tmp_path)[0]
+        after = with_labels(before, "labels.csv", tmp_path, 0.1)
+        assert (list(after.train), list(after.held_out)) == (list(before.train), list(before.held_out))
+        assert [sum(label != NO_LABEL for label in side or ()) for side in (after.train_labels, after.held_out_labels)] == [
+            20,
+            10,
+        ]
+
     def test_labelled_pictures_are_divided_by_class_and_others_by_their_hash(self, root: Path) -> None:
         write(root, *some(60, classes=3))
         before = index_folder(PHOTOS, root)[0]

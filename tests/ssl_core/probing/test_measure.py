@@ -134,6 +134,24 @@ def test_stopped_and_resumed_equals_undisturbed(name: str, polls: int, encoder: 
         assert not list((tmp_path / "2" / "features").glob("*.npy")), "features are taken once"
 
 
+def test_features_are_taken_up_after_the_last_whole_shard(
+    encoder: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shards of 16 pictures, stopped in the third; a shard of something else is not taken up."""
+    monkeypatch.setattr("ssl_core.probing.features.SHARD", 16)
+    spec = spec_of("linear_probe")
+    whole, _ = run(spec, encoder, tmp_path / "whole", root)
+    with pytest.raises(Stopped) as stopped:
+        run(spec, encoder, tmp_path / "1", root, asked_to_stop=after(3))
+    kept = sorted(each.name for each in (tmp_path / "1" / "features").glob("*.npy"))
+    assert kept == ["train-00000.npy", "train-00001.npy"] and stopped.value.step == 32
+    found, _ = run(spec, encoder, tmp_path / "2", root, resume=[tmp_path / "1"])
+    made = sorted(each.name for each in (tmp_path / "2" / "features").glob("*.npy"))
+    assert found == whole and made == ["held_out-00000.npy", "held_out-00001.npy", "train-00002.npy"]
+    run(spec_of("linear_probe", seed=1), encoder, tmp_path / "3", root, resume=[tmp_path / "1"])
+    assert len(list((tmp_path / "3" / "features").glob("*.npy"))) == 5
+
+
 def test_a_frozen_encoder_stays_and_a_finetuned_one_learns(encoder: Path, root: Path, tmp_path: Path) -> None:
     state = {}
     for name in ("sgd on views", "finetune"):
