@@ -15,9 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssl_core.augment import make_view, normalise
-from ssl_core.augment.draw import Purpose
-from ssl_core.augment.random import uniforms
 from ssl_core.data.batch import RawBatch
 from ssl_core.data.batches import TrainBatches, worker_count
 from ssl_core.data.cache import Cache
@@ -37,12 +34,10 @@ from ssl_core.probing.logistic import Standardised, fit_logistic
 from ssl_core.probing.loop import Diverged, Fit, build
 from ssl_core.probing.progress import Said, preparing
 from ssl_core.probing.score import scores
-from ssl_core.spec import ViewConfig
+from ssl_core.probing.views import Views
 from ssl_core.spec.probe import FinetuneSpec, LinearProbeSpec
 
 RESULT = "result"
-_PLAIN = {"crop_scale": (0.08, 1.0), "jitter": 0.0, "grayscale": 0.0, "blur": 0.0}
-VIEWS = {"none": None, "crop": ViewConfig(**_PLAIN, flip=0.0), "crop_flip": ViewConfig(**_PLAIN, flip=0.5)}
 BATCH = 256  # held-out images at once
 HEAD_STD = 0.01  # of the first weights of the classifier (MoCo's)
 
@@ -104,6 +99,7 @@ class _Run:
         self.spec, self.manifest, self.encoder, self.data = spec, manifest, encoder, data
         self.out, self.said, self.resume = out, said, resume
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.views = Views(manifest.preprocessing, self.device)
         self.learned_from = len(data.train)
         self.iterations = spec.epochs
 
@@ -168,7 +164,7 @@ class _Run:
         def logits(batch: RawBatch, epoch: int) -> Tensor:
             with bf16:
                 with torch.set_grad_enabled(tuned):
-                    features = network(self._view(batch, epoch))
+                    features = network(self.views.drawn(batch, spec.augment, spec.seed, epoch))
                 result: Tensor = head(features)
             return result
 
@@ -187,24 +183,9 @@ class _Run:
         numbers = []
         for batch in in_order(self.data.held_out, 0, len(self.data.held_out), BATCH):
             self.said.checked(self.said.total)
-            images = normalise(batch.images.to(self.device), *self._standard())
-            found.append(head(network(images.contiguous(memory_format=torch.channels_last))).float().cpu())
+            found.append(head(network(self.views.plain(batch))).float().cpu())
             numbers.append(batch.index)
         return torch.cat(found), labels[torch.cat(numbers)]
-
-    def _view(self, batch: RawBatch, epoch: int) -> Tensor:
-        """What the network sees of a batch in this epoch, float32 (n, 3, size, size), channels last."""
-        images, index = batch.images.to(self.device), batch.index.to(self.device)
-        size, mean, std = self._standard()
-        view = VIEWS[self.spec.augment]
-        if view is None:
-            return normalise(images, size, mean, std).contiguous(memory_format=torch.channels_last)
-        random = uniforms(self.spec.seed, epoch, index, 0, Purpose.COUNT)
-        return make_view(images, view, size, random, mean, std).contiguous(memory_format=torch.channels_last)
-
-    def _standard(self) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
-        preprocessing = self.manifest.preprocessing
-        return preprocessing.size, preprocessing.mean, preprocessing.std
 
     def _features(self) -> tuple[FeatureStore, FeatureStore]:
         """Of both sides, on the device."""
