@@ -13,6 +13,8 @@ from jobs.indexes import IndexPlace
 from jobs.records import Claim, EncoderDraft, ResultDraft
 from jobs.repository import Repository
 
+SHOWN_CLASSES = 50  # with more, a job's body has the figures alone, and result.json the rest
+
 
 class Kind(Protocol):
     """What is asked of a kind; everything else in a job's life is the same for all."""
@@ -113,4 +115,34 @@ class Index:
             shutil.rmtree(folder / "index", ignore_errors=True)
 
 
-KINDS: dict[str, Kind] = {"pretrain": Pretrain(), "embed": Embed(), "index": Index()}
+class Measure:
+    """From labelled pictures and an encoder to what it is worth: kinds linear_probe and finetune."""
+
+    product = "result"
+
+    def arguments(self, claim: Claim, repository: Repository, home: Path) -> list[str]:
+        return ["--encoder", str(home / repository.encoder(claim.spec["encoder"]).folder)]
+
+    def publish(self, claim: Claim, artifacts: Artifacts, out: Path) -> ResultDraft:
+        folder = artifacts.publish_result(claim.job_id, claim.attempt, out / "result")
+        made = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        del made["format_version"]
+        if len(made["classes"]) > SHOWN_CLASSES:
+            made = {name: value for name, value in made.items() if name not in ("confusion", "per_class", "classes")}
+        return ResultDraft(str(folder.relative_to(artifacts.home)), made)
+
+    def record(self, claim: Claim, repository: Repository, draft: ResultDraft) -> str:
+        repository.finish(claim.job_id, claim.attempt, draft)
+        return draft.folder
+
+    def clear(self, claim: Claim, artifacts: Artifacts) -> None:
+        artifacts.clear_features(claim.job_id, claim.attempt)
+
+
+KINDS: dict[str, Kind] = {
+    "pretrain": Pretrain(),
+    "embed": Embed(),
+    "index": Index(),
+    "linear_probe": Measure(),
+    "finetune": Measure(),
+}
