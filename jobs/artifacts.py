@@ -109,6 +109,7 @@ class Artifacts:
 def _publish(files: Iterable[Path], target: Path, put: Callable[[Path, Path], object]) -> Path:
     """`put` the files into a temporary folder beside `target`, make them durable, and rename it."""
     if target.is_dir():  # this attempt published before and died before recording it
+        sync(target.parent)
         return target
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -122,6 +123,7 @@ def _publish(files: Iterable[Path], target: Path, put: Callable[[Path, Path], ob
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     sync(target.parent)
+    sync(target.parent.parent)  # where the parent itself may be new
     return target
 
 
