@@ -63,8 +63,11 @@ class Artifacts:
         path = self.job_folder(job_id) / "spec.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".spec.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(spec, indent=1), encoding="utf-8")
-        temporary.replace(path)
+        try:
+            temporary.write_text(json.dumps(spec, indent=1), encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
         return path
 
     def publish(self, job_id: str, attempt: int, exported: Path) -> Path:

@@ -21,7 +21,7 @@ from jobs.records import Claim, Report
 from jobs.repository import Repository
 from jobs.settings import Settings
 from jobs.status import JobStatus
-from worker.child import DEFAULT_COMMAND, Child, environment, in_words, log_tail, wait
+from worker.child import DEFAULT_COMMAND, Child, crash, environment, log_tail, wait
 from worker.kinds import KINDS
 from worker.lease import Lease
 from worker.tail import Tail, report
@@ -254,7 +254,7 @@ class _Attempt:
             text = f"the trainer made no step for {self.settings.stall_seconds:.0f} s or more and was killed"
             self._crashed({"code": "stalled", "message": text, "hint": log_tail(self.out)})
         else:
-            self._crashed({"code": "crashed", "message": f"the trainer {in_words(status)}", "hint": log_tail(self.out)})
+            self._crashed(crash(status, self.out))
 
     def _publish(self) -> None:
         self.repository.requested(self.claim.job_id, self.claim.attempt)  # raises Fenced: publish nothing then

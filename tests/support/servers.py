@@ -87,6 +87,12 @@ class Cluster:
         up, self._process = self._running.enter_context(_server(command, self.log, self.base, signal.SIGINT, **_as(self.user)))
         up(lambda: _make_database(self.base))
 
+    @property
+    def pid(self) -> int:
+        """Of the server; its sessions are its children."""
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self, how: signal.Signals) -> None:
         """SIGINT: sessions are ended, then the server; SIGQUIT: at once, as a crash would, and the next start recovers."""
         if self._process is not None and self._process.poll() is None:
