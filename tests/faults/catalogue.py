@@ -24,24 +24,25 @@ from faults.drills import (
 )
 
 DRILLS: dict[str, Drill] = {
-    module.DRILL.name: module.DRILL
-    for module in (
-        trainer_killed,
-        checkpoint_damaged,
-        trainer_seams,
-        group_killed,
-        runner_frozen,
-        messages_five,
-        broker_attacked,
-        worker_seams,
-        trainer_crashes,
-        cancel_finish,
-        pause_resume,
-        api_killed,
-        postgres_down,
-        postgres_frozen,
-        commit_unseen,
-        clock_wrong,
-        disk_full,
+    drill.name: drill
+    for drill in (
+        trainer_killed.DRILL,
+        checkpoint_damaged.DRILL,
+        trainer_seams.DRILL,
+        trainer_seams.EMBED,
+        group_killed.DRILL,
+        runner_frozen.DRILL,
+        messages_five.DRILL,
+        broker_attacked.DRILL,
+        worker_seams.DRILL,
+        trainer_crashes.DRILL,
+        cancel_finish.DRILL,
+        pause_resume.DRILL,
+        api_killed.DRILL,
+        postgres_down.DRILL,
+        postgres_frozen.DRILL,
+        commit_unseen.DRILL,
+        clock_wrong.DRILL,
+        disk_full.DRILL,
     )
 }

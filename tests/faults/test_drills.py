@@ -13,6 +13,8 @@ from faults.catalogue import DRILLS
 from faults.drill import Outcome, table
 from faults.run import Places, places, try_out
 
+pytestmark = pytest.mark.timeout(400)
+
 
 @pytest.fixture(scope="module")
 def where() -> Iterator[Places]:

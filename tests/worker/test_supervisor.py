@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 
 from jobs.errors import Fenced, Unavailable
 from support.processes import alive, eventually
@@ -223,7 +222,7 @@ class TestTakenOver:
     def test_kills_its_trainer_and_writes_no_more(self, place: Workplace) -> None:
         job_id = place.submit(steps=1000, step_seconds=0.02)
         with place.running(job_id, poll_seconds=0.6) as thread:
-            eventually(lambda: seized(place, job_id), "the lease's end")
+            eventually(lambda: place.seize(job_id), "the lease's end")
             second = place.repository.claim(job_id, "another", 60)
             assert second is not None and second.attempt == 2
             written = len(place.repository.metrics(job_id, limit=10_000).data)
@@ -252,13 +251,6 @@ class TestTakenOver:
         assert (job.status, job.attempt) == ("succeeded", 1)
         steps = [point.step for point in place.repository.metrics(job_id, name="train_loss").data]
         assert steps == list(range(1, 21))
-
-
-def seized(place: Workplace, job_id: str) -> bool:
-    """Let the lease end in the database, unless the supervisor renews it at this very moment."""
-    with place.repository.database.write() as session:
-        session.execute(text("UPDATE jobs SET lease_ms = 0 WHERE id = :id"), {"id": job_id})
-    return place.repository.expire_leases(3) == [job_id]
 
 
 SUPERVISE = """
