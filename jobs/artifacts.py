@@ -65,8 +65,11 @@ class Artifacts:
         path = self.job_folder(job_id) / "spec.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".spec.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(spec, indent=1), encoding="utf-8")
-        temporary.replace(path)
+        try:
+            temporary.write_text(json.dumps(spec, indent=1), encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
         return path
 
     def publish(self, job_id: str, attempt: int, exported: Path) -> Path:
@@ -121,6 +124,7 @@ class Artifacts:
 def _publish(files: Iterable[Path], target: Path, put: Callable[[Path, Path], object]) -> Path:
     """`put` the files into a temporary folder beside `target`, make them durable, and rename it."""
     if target.is_dir():  # this attempt published before and died before recording it
+        sync(target.parent)
         return target
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -134,6 +138,7 @@ def _publish(files: Iterable[Path], target: Path, put: Callable[[Path, Path], ob
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     sync(target.parent)
+    sync(target.parent.parent)  # where the parent itself may be new
     return target
 
 
