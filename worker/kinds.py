@@ -20,6 +20,7 @@ class Kind(Protocol):
     """What is asked of a kind; everything else in a job's life is the same for all."""
 
     product: str  # what it leaves behind, in words
+    missing: str  # the code of the error when what it starts from is gone
 
     def arguments(self, claim: Claim, repository: Repository, home: Path) -> list[str]:
         """More words for the command line. Raises NotFound."""
@@ -45,6 +46,7 @@ class Pretrain:
     """From pictures to an encoder."""
 
     product = "encoder"
+    missing = "encoder_error"
 
     def arguments(self, claim: Claim, repository: Repository, home: Path) -> list[str]:
         return []
@@ -67,6 +69,7 @@ class Embed:
     """From pictures and an encoder to vectors."""
 
     product = "vectors"
+    missing = "encoder_error"
 
     def arguments(self, claim: Claim, repository: Repository, home: Path) -> list[str]:
         return ["--encoder", str(home / repository.encoder(claim.spec["encoder"]).folder)]
@@ -89,6 +92,7 @@ class Index:
     """From vectors to what finds the nearest of them."""
 
     product = "index"
+    missing = "bad_vectors"
 
     def arguments(self, claim: Claim, repository: Repository, home: Path) -> list[str]:
         made = repository.get(claim.spec["vectors"]).result
@@ -119,6 +123,7 @@ class Measure:
     """From labelled pictures and an encoder to what it is worth: kinds linear_probe and finetune."""
 
     product = "result"
+    missing = "encoder_error"
 
     def arguments(self, claim: Claim, repository: Repository, home: Path) -> list[str]:
         return ["--encoder", str(home / repository.encoder(claim.spec["encoder"]).folder)]
