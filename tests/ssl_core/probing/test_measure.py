@@ -110,6 +110,12 @@ def test_a_csv_file_of_the_same_labels_finds_the_same(encoder: Path, root: Path,
     assert [made["held_out_images"] + made["train_images"] for made in (by_folder, by_file)] == [60, 60]
 
 
+def last_checkpoint(out: Path) -> dict[str, Any]:
+    """What the newest checkpoint of an attempt holds."""
+    state: dict[str, Any] = torch.load(sorted((out / "checkpoints").glob("*.ckpt"))[-1], weights_only=True)
+    return state
+
+
 def after(count: int) -> Callable[[], bool]:
     """Asks to stop at the time it is polled that often."""
     polled = iter(range(10**9))
@@ -130,6 +136,9 @@ def test_stopped_and_resumed_equals_undisturbed(name: str, polls: int, encoder: 
     assert found == whole
     if name != "lbfgs":
         assert told.of("resumed")[0]["step"] > 0
+        ours, theirs = (last_checkpoint(tmp_path / attempt) for attempt in ("2", "whole"))
+        assert ours["step"] == theirs["step"] and ours["trained"].keys() == theirs["trained"].keys()
+        assert all(torch.equal(value, theirs["trained"][key]) for key, value in ours["trained"].items()), "to the bit"
     if (tmp_path / "1" / "features").is_dir():
         assert not list((tmp_path / "2" / "features").glob("*.npy")), "features are taken once"
 
@@ -157,8 +166,7 @@ def test_a_frozen_encoder_stays_and_a_finetuned_one_learns(encoder: Path, root: 
     for name in ("sgd on views", "finetune"):
         kind, fields = RUNS[name]
         run(spec_of(kind, **fields), encoder, tmp_path / name, root)
-        newest = sorted((tmp_path / name / "checkpoints").glob("*.ckpt"))[-1]
-        state[name] = torch.load(newest, weights_only=True)["trained"]
+        state[name] = last_checkpoint(tmp_path / name)["trained"]
     assert set(state["sgd on views"]) == {"weight", "bias"}
     assert any(key.startswith("network.") for key in state["finetune"])
 
