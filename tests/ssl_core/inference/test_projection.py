@@ -65,7 +65,7 @@ class TestFile:
         manifest = json.loads((exported / "manifest.json").read_text())["projection"]
         assert manifest["images"] == 100 and manifest["most"] == 99
         assert list(manifest["explained"]) == ["2", "4", "8", "16", "32", "64"]
-        embedder = Embedder.load(exported, "cpu")
+        embedder = Embedder.load(exported, "cpu", backend="torch")  # float32, in which the components were fitted
         assert embedder.projection.kept(8) == pytest.approx(manifest["explained"]["8"], abs=1e-4)
         short = embedder.projection(embedder.embed(images(100)), 99)
         assert np.abs(short.mean(0)).max() < 1e-3, "the training images lie around the origin"
