@@ -37,7 +37,7 @@ def _pretrain(body: Body, services: Services) -> Planned:
         return bool(earlier.spec["encoder"] == spec["encoder"] and earlier.spec["data"]["size"] == spec["data"]["size"])
 
     def estimate() -> dict[str, Any]:
-        images = made.estimate["steps_total"] * spec["trainer"]["batch_size"]
+        images = made.estimate["steps_total"] * made.estimate["batch_size"]
         return {**made.estimate, **measured(images, alike, services.repository, method=made.spec.method.name)}
 
     return Planned(

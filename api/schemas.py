@@ -45,7 +45,9 @@ class JobCreate(Config):
 
     name: Text200 | None = Field(None, description="For people; need not be unique.")
     kind: Literal["pretrain"] = "pretrain"
-    preset: str | None = Field(None, max_length=200, description="A named recipe; the sections below override it.")
+    preset: str | None = Field(
+        None, max_length=200, description="A named recipe; the sections below override it. Default: auto, or the method's own."
+    )
     labels: Labels = Field(default_factory=dict)
     data: Section | None = Field(None, description="Where the pictures come from. Required, unless the preset brings data.")
     encoder: Section | None = Field(None, description="The network.")
@@ -93,10 +95,16 @@ class Progress(Answer):
 
 
 class Health(Answer):
-    """Whether the encoder is learning or collapsing, judged without labels."""
+    """Whether the encoder learns, has stopped learning, or collapses; judged without labels, and with them where there are."""
 
-    verdict: str = Field("unknown", description="learning, warning, collapsed or unknown.")
+    verdict: str = Field(
+        "unknown",
+        description="warming_up, healthy, plateaued, collapsing, collapsed or diverged; of jobs of before: unknown, learning or "
+        "warning.",
+    )
     reasons: list[str] = Field(default_factory=list)
+    suggestions: list[str] = Field(default_factory=list, description="What to try, where something is wrong.")
+    step: int | None = Field(None, description="The step at which it was judged.")
 
 
 class JobError(Answer):
@@ -159,7 +167,7 @@ class Validated(Answer):
 
     valid: Literal[True] = True
     spec: dict[str, Any] = Field(description="Complete, with every default filled in.")
-    recipe: str | None = Field(description="The preset under it, or the default that was chosen; null for other kinds.")
+    recipe: str | None = Field(description="The preset under it, auto where none was named; null for other kinds.")
     notes: list[str] = Field(description="What was chosen for you, and why.")
     warnings: list[str] = Field(description="What will work, but perhaps not as hoped.")
     data: dict[str, Any] = Field(description="What was found: images, held_out, classes, typical_size, fingerprint.")

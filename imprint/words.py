@@ -91,6 +91,22 @@ def facts(job: Job, speed_unit: str = "images/s") -> list[str]:
     return known
 
 
+_ALARMS = ("collapsing", "collapsed", "diverged")
+
+
+def alarm(job: Job) -> str | None:
+    """'collapsed: all images of a batch …' while a job's health is bad, else None."""
+    verdict = job.health.get("verdict")
+    if verdict not in _ALARMS:
+        return None
+    return f"{verdict}: {'; '.join(str(reason) for reason in job.health.get('reasons') or [])}"
+
+
+def suggestions(job: Job) -> str:
+    """What to try, in one line; empty where nothing is wrong."""
+    return "; ".join(str(each) for each in job.health.get("suggestions") or [])
+
+
 _STAGES = {
     "forward_backward": "forward and backward",
     "augment": "drawing views",

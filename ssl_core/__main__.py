@@ -24,6 +24,7 @@ from types import FrameType
 from ssl_core.data.machine import make_way, share_processors
 from ssl_core.events import Events, Stopped, print_event
 from ssl_core.presets import complete
+from ssl_core.ranks import rank
 from ssl_core.spec import TrainSpec, ValidationError, explain_all
 
 FINISHED, USAGE, STOPPED, HOPELESS = 0, 2, 3, 4
@@ -101,7 +102,7 @@ def main() -> int:
     stop = _StopFlag()
     stop.install()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    leads = os.environ.get("LOCAL_RANK", "0") == "0"
+    leads = rank() == 0
     events = Events(arguments.out / "events.jsonl" if leads else None, print_event if leads else None)
     try:
         return _run(arguments, stop, events)
@@ -165,8 +166,10 @@ def _pretrain(arguments: argparse.Namespace, stop: _StopFlag, events: Events) ->
     from ssl_core.data.cache import Cache
     from ssl_core.data.machine import keep_freed_memory
     from ssl_core.export import ExportError
+    from ssl_core.fitting import OutOfMemory
     from ssl_core.loop import Diverged
     from ssl_core.train import train
+    from ssl_core.vitals import Collapsed
 
     if not torch.cuda.is_available():
         keep_freed_memory()
@@ -182,8 +185,13 @@ def _pretrain(arguments: argparse.Namespace, stop: _StopFlag, events: Events) ->
         )
     except Diverged as error:
         raise _Hopeless("diverged", str(error), _DIVERGED_HINT) from error
-    except torch.OutOfMemoryError as error:
-        raise _Hopeless("out_of_memory", str(error).splitlines()[0], "lower trainer.batch_size or data.size") from error
+    except Collapsed as error:
+        raise _Hopeless("collapsed", str(error), error.hint) from error
+    except OutOfMemory as error:
+        raise _Hopeless("out_of_memory", str(error), error.hint) from error
+    except torch.OutOfMemoryError as error:  # before the first step, or between two
+        hint = "set trainer.activations to recompute, raise trainer.accumulate, or lower trainer.batch_size or data.size"
+        raise _Hopeless("out_of_memory", str(error).splitlines()[0], hint) from error
     except ExportError as error:
         raise _Hopeless("diverged", str(error), _DIVERGED_HINT) from error
 

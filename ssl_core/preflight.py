@@ -14,9 +14,21 @@ from typing import NamedTuple, TypedDict
 from ssl_core.data.errors import DataError
 from ssl_core.data.machine import fits_in_memory, memory_bytes, store_bytes
 from ssl_core.data.sources import SourceFacts, describe, resolve_data, stored_size
-from ssl_core.spec import BYOLConfig, FolderData, ImageNetData, MoCoConfig, SimCLRConfig, TrainSpec
+from ssl_core.spec import (
+    BYOLConfig,
+    FolderData,
+    ImageNetData,
+    MoCoConfig,
+    MoCoV3Config,
+    SimCLRConfig,
+    SimSiamConfig,
+    SwAVConfig,
+    TrainSpec,
+)
 from ssl_core.spec.arch_names import TORCHVISION
 from ssl_core.spec.base import nearest
+from ssl_core.spec.patches import resizable_patch
+from ssl_core.spec.training import AUTO_BATCH
 
 FEW_IMAGES = 1000
 
@@ -32,6 +44,7 @@ class Estimate(TypedDict, total=False):
     """What the run would take."""
 
     images: int
+    batch_size: int  # images a step; a guess where it is found when the run begins
     size: int  # side of the square the network sees, pixels
     stored_bytes: int  # all training images decoded
     in_memory: bool  # whether they are all kept so in memory
@@ -96,6 +109,8 @@ def _size_problems(spec: TrainSpec) -> list[Problem]:
     if size is None:
         return []
     step = 32 if arch == "maxvit_t" else int(arch.rsplit("_", 1)[1]) if arch in TORCHVISION and arch.startswith("vit_") else 1
+    if spec.augment.local_views.count:  # see `build_encoder(sizes="several")`
+        step = resizable_patch(arch) or step
     if size % step:
         nearest_sizes = " or ".join(str(each) for each in (size // step * step, (size // step + 1) * step) if each)
         return [Problem("/data/size", f"{arch} needs a multiple of {step} px, not {size}: use {nearest_sizes}")]
@@ -118,7 +133,7 @@ def _data_problems(spec: TrainSpec, facts: SourceFacts) -> list[Problem]:
             Problem("/data/path", "none of the sampled images can be opened; they may be damaged or of another format.")
         )
     batch = spec.trainer.batch_size
-    if batch > facts.images:
+    if batch != "auto" and batch > facts.images:
         most = f"use at most {facts.images:,}" if facts.images >= 2 else "training needs at least 2 images"
         problems.append(
             Problem("/trainer/batch_size", f"batch_size = {batch:,} is larger than the {facts.images:,} training images; {most}.")
@@ -153,7 +168,7 @@ def _data_warnings(spec: TrainSpec, facts: SourceFacts, estimate: Estimate) -> l
 
 def _method_warnings(spec: TrainSpec, facts: SourceFacts) -> list[str]:
     warnings = []
-    method, batch = spec.method, spec.trainer.batch_size
+    method, batch = spec.method, _batch(spec, facts)
     if isinstance(method, MoCoConfig) and method.queue_size > facts.images:
         warnings.append(
             f"queue_size {method.queue_size:,} is larger than the {facts.images:,} images: "
@@ -161,10 +176,19 @@ def _method_warnings(spec: TrainSpec, facts: SourceFacts) -> list[str]:
         )
     if isinstance(method, SimCLRConfig) and batch < 64:
         warnings.append(f"SimCLR takes its negatives from the batch, and batch_size {batch} gives few.")
+    if isinstance(method, MoCoV3Config) and batch < 64:
+        warnings.append(f"MoCo v3 takes its negatives from the batch, and batch_size {batch} gives few.")
+    if isinstance(method, SwAVConfig) and (rows := batch + method.queue_size) < method.prototypes:
+        warnings.append(
+            f"SwAV shares {method.prototypes:,} prototypes out over {rows:,} rows (batch_size and queue_size): "
+            "most of them get less than one image; use fewer prototypes, or a longer queue."
+        )
     if method.branches.shuffle_bn and batch < 2 * method.branches.bn_splits:
         warnings.append(f"shuffle_bn splits a batch of {batch} into {method.branches.bn_splits} parts of less than 2 images.")
     if isinstance(method, BYOLConfig) and method.branches.predictor.layers == 0 and method.branches.target == "shared":
         warnings.append("BYOL without a predictor and without a target network collapses.")
+    if isinstance(method, SimSiamConfig) and (method.branches.predictor.layers == 0 or method.branches.target == "shared"):
+        warnings.append("SimSiam without a predictor, or with a shared target (no stop-gradient), collapses.")
     if spec.optim.warmup_epochs >= spec.trainer.max_epochs:
         warnings.append(
             f"warmup_epochs {spec.optim.warmup_epochs:g} leaves none of the {spec.trainer.max_epochs} epochs "
@@ -173,16 +197,23 @@ def _method_warnings(spec: TrainSpec, facts: SourceFacts) -> list[str]:
     return warnings
 
 
+def _batch(spec: TrainSpec, facts: SourceFacts) -> int:
+    """The batch size, or a guess at what `auto` will come to."""
+    given = spec.trainer.batch_size
+    return min(AUTO_BATCH, max(2, facts.images // 4)) if given == "auto" else given
+
+
 def _estimate(spec: TrainSpec, facts: SourceFacts) -> Estimate:
     data = resolve_data(spec.data, facts)
     assert data.size is not None
-    side, batch = stored_size(data), spec.trainer.batch_size
+    side, batch = stored_size(data), _batch(spec, facts)
     folder = isinstance(data, FolderData | ImageNetData)  # prepared on the disk, unless it is to be streamed
     kept = data.in_memory == "always" if folder else fits_in_memory(data.in_memory, facts.images, side)
     full, rest = divmod(facts.images, batch)
     steps = full + (not data.drop_last and rest >= 2)
     return Estimate(
         images=facts.images,
+        batch_size=batch,
         size=data.size,
         stored_bytes=store_bytes(facts.images, side),
         in_memory=kept,

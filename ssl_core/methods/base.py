@@ -82,6 +82,14 @@ class Method(pl.LightningModule):
         top1, top5 = contrast_accuracy(similarities, labels)
         return {"contrast_top1": top1, "contrast_top5": top5}
 
+    def gauges(self, step: int, images: int) -> dict[str, float]:
+        """Further figures of a report that need no device: what follows from the step, with so many images in each.
+
+        `loss_at_chance` is what a cross-entropy comes to when nothing is told apart, ln of the number of candidates: a
+        train_loss that stays there is a sign of ill health (ssl_core/health/).
+        """
+        return {}
+
     def on_train_start(self) -> None:
         """Lightning's hook. The length of the run is asked for once: Lightning works it out anew each time."""
         total = float(self.trainer.estimated_stepping_batches)

@@ -26,9 +26,10 @@ from ssl_core.spec.data import (
 from ssl_core.spec.encoder import EncoderConfig
 from ssl_core.spec.methods import METHOD_NAMES, BYOLConfig, MethodConfig, MoCoConfig, SimCLRConfig, VICRegConfig
 from ssl_core.spec.methods_clustering import DINOConfig, MoCoV3Config, SwAVConfig
+from ssl_core.spec.methods_siamese import BarlowTwinsConfig, NNCLRConfig, SimSiamConfig
 from ssl_core.spec.parts import IDENTITY, BranchesConfig, ContrastLossConfig, HeadConfig
 from ssl_core.spec.patches import PATCHED, resizable_patch, takes_one_size
-from ssl_core.spec.training import EvaluateConfig, OptimConfig, TrainerConfig
+from ssl_core.spec.training import EarlyStopConfig, EvaluateConfig, OptimConfig, TrainerConfig
 
 # Parts of pydantic's locations that are not in the document: the chosen member of a union.
 TAGS = frozenset({*METHOD_NAMES, *SOURCES, "int", "constrained-int", "literal['auto']"})
@@ -78,18 +79,29 @@ class TrainSpec(Config):
         return value
 
     @model_validator(mode="after")
+    def _parts_are_equal(self) -> TrainSpec:
+        if self.trainer.accumulate > 1 and not self.data.drop_last:
+            raise PydanticCustomError(
+                "accumulate",
+                "trainer.accumulate = {given} needs batches of one size, and with data.drop_last off the last may be smaller; "
+                "leave one of them out",
+                {"given": self.trainer.accumulate, "at": "trainer/accumulate"},
+            )
+        return self
+
+    @model_validator(mode="after")
     def _local_views_fit(self) -> TrainSpec:
         """Local views are for methods that compare queries with keys, and for networks that take two sizes."""
         local, arch, size = self.augment.local_views, self.encoder.arch, self.data.size
         if local.count == 0:
             return self
         given = f"augment.local_views.count = {local.count}"
-        if isinstance(self.method, VICRegConfig):
+        if isinstance(self.method, VICRegConfig | BarlowTwinsConfig):
             raise PydanticCustomError(
                 "local_views",
-                "{given}: vicreg compares two whole batches and has no use for local views; "
+                "{given}: {method} compares two whole batches and has no use for local views; "
                 "use 0, or the method moco, simclr or byol",
-                {"given": given, "at": "augment/local_views/count"},
+                {"given": given, "method": self.method.name, "at": "augment/local_views/count"},
             )
         if takes_one_size(arch):
             raise PydanticCustomError(
@@ -151,6 +163,7 @@ __all__ = [
     "SOURCES",
     "AugmentConfig",
     "BYOLConfig",
+    "BarlowTwinsConfig",
     "BranchesConfig",
     "Cifar10Data",
     "Config",
@@ -159,6 +172,7 @@ __all__ = [
     "DataConfig",
     "DatasetData",
     "DigitsData",
+    "EarlyStopConfig",
     "EncoderConfig",
     "EvaluateConfig",
     "FolderData",
@@ -168,8 +182,10 @@ __all__ = [
     "MethodConfig",
     "MoCoConfig",
     "MoCoV3Config",
+    "NNCLRConfig",
     "OptimConfig",
     "SimCLRConfig",
+    "SimSiamConfig",
     "Stl10Data",
     "SwAVConfig",
     "TrainSpec",

@@ -45,10 +45,11 @@ class BranchesConfig(Config):
 
     projector: HeadConfig = HeadConfig()
     predictor: HeadConfig = IDENTITY
-    target: Literal["ema", "shared"] = Field(
+    target: Literal["ema", "shared", "stop_gradient"] = Field(
         "ema",
         description="ema: an exponential moving average of encoder and projector makes the keys, without gradient. "
-        "shared: the query branch makes the keys too, predictor included, with gradient.",
+        "shared: the query branch makes the keys too, predictor included, with gradient. "
+        "stop_gradient: the query branch makes them, without its predictor and without gradient (SimSiam).",
     )
     momentum: float = Field(0.996, ge=0, le=1, description="m of the moving average: target = m·target + (1 - m)·online.")
     momentum_schedule: Literal["constant", "cosine"] = Field(
@@ -67,14 +68,14 @@ class BranchesConfig(Config):
     @model_validator(mode="after")
     def _fits(self) -> BranchesConfig:
         projector, predictor = self.projector, self.predictor
-        if self.target == "ema" and projector.layers and predictor.layers and projector.out_dim != predictor.out_dim:
+        if self.target != "shared" and projector.layers and predictor.layers and projector.out_dim != predictor.out_dim:
             raise ValueError(
                 f"predictor.out_dim = {predictor.out_dim} must equal projector.out_dim = {projector.out_dim}: "
                 "the prediction is compared with the target's projection"
             )
-        if self.shuffle_bn and self.target == "shared":
+        if self.shuffle_bn and self.target != "ema":
             raise ValueError(
-                "shuffle_bn protects a target network; with target 'shared' there is none: leave it out, or use 'ema'"
+                f"shuffle_bn protects a target network; with target {self.target!r} there is none: leave it out, or use 'ema'"
             )
         return self
 

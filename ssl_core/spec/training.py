@@ -39,11 +39,42 @@ class OptimConfig(Config):
         return self
 
 
+AUTO_BATCH = 256  # images, that optim.lr is for where batch_size is "auto"
+
+
+class EarlyStopConfig(Config):
+    """End a run well before its last epoch when a measure that needs no labels does not move any more. Off by default."""
+
+    measure: Literal["off", "effective_rank", "uniformity", "alignment", "embedding_std", "alpha_req"] = Field(
+        "off", description="What is looked at, at every evaluation; effective_rank is what we would choose."
+    )
+    patience: int = Field(3, ge=1, le=1000, description="Evaluations, beside the newest, over which it must not have moved.")
+    min_change: float = Field(
+        0.02, gt=0, lt=1, description="As a share of its range since random weights: less counts as no movement."
+    )
+
+
 class TrainerConfig(Config):
     """How long and on what."""
 
     max_epochs: int = Field(100, ge=1, le=100_000)
-    batch_size: int = Field(256, ge=2, le=65536, description="Images per optimiser step, over all devices.")
+    batch_size: Annotated[int, Field(ge=2, le=65536)] | Literal["auto"] = Field(
+        256,
+        description="Images per optimiser step, over all devices. auto: the largest power of two that fits into memory, found "
+        "when the run begins; optim.lr is then for 256 images and follows in proportion.",
+    )
+    accumulate: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="Parts of a batch that go through the network one after the other, their gradients added up: for batches "
+        "that do not fit into memory. Batch norm, negatives in the batch and covariances see one part at a time.",
+    )
+    activations: Literal["keep", "recompute"] = Field(
+        "keep",
+        description="recompute: drop what is inside the encoder's blocks and make it again for the gradients; "
+        "half of the memory or less, for about a third more time.",
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: bf16 where the hardware multiplies it fast, else fp32."
     )
@@ -58,14 +89,29 @@ class TrainerConfig(Config):
     log_every_steps: int = Field(10, ge=1)
     checkpoint_every_seconds: float = Field(60.0, gt=0, description="At most this much work is repeated after a crash.")
     gradient_clip: float | None = Field(None, gt=0, description="Largest gradient norm.")
+    on_collapse: Literal["warn", "stop"] = Field(
+        "warn", description="stop: a run whose verdict is collapsed ends as failed, with the code collapsed and what to try."
+    )
+    early_stop: EarlyStopConfig = EarlyStopConfig()
 
     @model_validator(mode="after")
-    def _devices(self) -> TrainerConfig:
-        if isinstance(self.devices, int) and (self.batch_size % self.devices or self.batch_size < 2 * self.devices):
-            raise ValueError(
-                f"batch_size = {self.batch_size} must be a multiple of devices = {self.devices}, with at least 2 images for each"
-            )
+    def _shared_out(self) -> TrainerConfig:
+        if self.batch_size == "auto":
+            if self.accumulate > 1:
+                raise ValueError(f"batch_size = 'auto' finds what fits at once; leave accumulate = {self.accumulate} out")
+            return self
+        devices = self.devices if isinstance(self.devices, int) else 1
+        parts = devices * self.accumulate
+        if self.batch_size % parts or self.batch_size < 2 * parts:
+            what = f"devices = {devices}" if self.accumulate == 1 else f"devices × accumulate = {devices} × {self.accumulate}"
+            raise ValueError(f"batch_size = {self.batch_size} must be a multiple of {what}, with at least 2 images for each")
         return self
+
+    @property
+    def batch(self) -> int:
+        """batch_size, which is a number by the time a run begins."""
+        assert self.batch_size != "auto", "the trainer puts a number in its place first"
+        return self.batch_size
 
 
 class EvaluateConfig(Config):

@@ -89,6 +89,12 @@ class TestTrain:
         }
         assert "imprint watch job_1" in shown
 
+    def test_the_batch_size_may_be_found_by_the_trainer(self, server: Any) -> None:
+        server.say({"body": JOB})
+        assert run("train", "digits", "--batch-size", "auto", "--detach", url=server.url)[0] == 0
+        assert server.seen[0].json()["trainer"] == {"batch_size": "auto"}
+        assert run("train", "digits", "--batch-size", "large", "--detach", url=server.url)[0] == 2
+
     def test_a_spec_file_can_be_changed(self, server: Any, tmp_path: Path) -> None:
         server.say({"body": JOB})
         (tmp_path / "spec.json").write_text('{"data": {"source": "digits"}, "trainer": {"max_epochs": 9, "seed": 1}}')

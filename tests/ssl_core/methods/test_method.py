@@ -13,6 +13,7 @@ from ssl_core.methods.base import Method
 from ssl_core.parts.ema import momentum_at
 from ssl_core.spec import (
     METHOD_NAMES,
+    BarlowTwinsConfig,
     BranchesConfig,
     BYOLConfig,
     ContrastLossConfig,
@@ -20,8 +21,10 @@ from ssl_core.spec import (
     HeadConfig,
     MoCoConfig,
     MoCoV3Config,
+    NNCLRConfig,
     OptimConfig,
     SimCLRConfig,
+    SimSiamConfig,
     SwAVConfig,
     VICRegConfig,
 )
@@ -30,6 +33,7 @@ HEAD = HeadConfig(hidden_dim=32, out_dim=8, norm="bn")
 EMA = BranchesConfig(projector=HEAD)
 SHARED = BranchesConfig(projector=HEAD, target="shared")
 COSINE = EMA.changed(predictor=HEAD, momentum=0.9, momentum_schedule="cosine")
+STOPPED = BranchesConfig(projector=HEAD.changed(final_norm="bn_plain"), predictor=HEAD, target="stop_gradient")
 
 CONFIGS = {
     "moco": MoCoConfig(branches=EMA, queue_size=20),
@@ -42,6 +46,11 @@ CONFIGS = {
     "byol": BYOLConfig(branches=COSINE),
     "vicreg": VICRegConfig(branches=SHARED.changed(normalize=False)),
     "vicreg ema": VICRegConfig(branches=EMA.changed(normalize=False)),
+    "simclr dclw": SimCLRConfig(branches=SHARED, decoupled="dclw"),
+    "simsiam": SimSiamConfig(branches=STOPPED),
+    "barlow_twins": BarlowTwinsConfig(branches=SHARED.changed(normalize=False)),
+    "nnclr": NNCLRConfig(branches=STOPPED, queue_size=20),
+    "nnclr nt_xent": NNCLRConfig(branches=STOPPED, queue_size=20, negatives="nt_xent"),
     "swav": SwAVConfig(branches=SHARED, prototypes=12),
     "swav queue": SwAVConfig(branches=SHARED, prototypes=12, queue_size=20, queue_start_epochs=0.0),
     "dino": DINOConfig(branches=EMA.changed(momentum=0.9, momentum_schedule="cosine"), prototypes=12),
@@ -112,7 +121,7 @@ class TestStep:
         for value in method.latest.values():
             assert value.shape == () and not value.requires_grad and value.isfinite()
         assert {"positive_cosine", "negative_cosine"} < method.latest.keys()
-        assert ("contrast_top1" in method.latest) == (config.name in ("moco", "simclr", "mocov3"))
+        assert ("contrast_top1" in method.latest) == (config.name in ("moco", "simclr", "nnclr", "mocov3"))
 
     @every_config
     def test_the_loss_falls_on_a_fixed_batch(self, config, build, make_batch):
@@ -209,7 +218,9 @@ def fit(method, make_batch, batches=4, callbacks=(), resume=None, **options):
 
 @pytest.mark.filterwarnings("ignore::UserWarning:pytorch_lightning")  # its advice about workers and loggers
 class TestInPlainLightning:
-    @pytest.mark.parametrize("name", ["moco", "simclr", "byol", "vicreg", "swav queue", "dino", "mocov3"])
+    @pytest.mark.parametrize(
+        "name", ["moco", "simclr", "byol", "vicreg", "simsiam", "barlow_twins", "nnclr", "swav queue", "dino", "mocov3"]
+    )
     def test_trains(self, name, build, make_batch):
         method = build(CONFIGS[name])
         before = [p.clone() for p in method.serving_encoder().parameters()]
@@ -242,6 +253,15 @@ class TestInPlainLightning:
         for first, stepped, target in pairs:
             assert not torch.equal(first, stepped)
             assert torch.allclose(target, 0.9 * first + 0.1 * stepped, atol=1e-7)
+
+    @pytest.mark.parametrize("name", ["simsiam", "barlow_twins", "nnclr", "simclr dclw"])
+    def test_one_network_resumes_exactly_too(self, name, build, make_batch, tmp_path):
+        """Weights, batch statistics and queue, bit for bit."""
+        whole, resumed = build(CONFIGS[name]), build(CONFIGS[name], seed=1)
+        fit(whole, make_batch, callbacks=[SaveAfter(tmp_path / "one.ckpt", epoch=0)], max_epochs=3)
+        fit(resumed, make_batch, max_epochs=3, resume=tmp_path / "one.ckpt")
+        for key, value in whole.state_dict().items():
+            assert torch.equal(value, resumed.state_dict()[key]), key
 
     def test_a_resumed_run_ends_where_an_uninterrupted_one_does(self, build, make_batch, tmp_path):
         """Weights, target, queue and the momentum's schedule, bit for bit."""

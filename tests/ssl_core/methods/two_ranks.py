@@ -14,12 +14,14 @@ from torch import nn
 from ssl_core.methods import build_method
 from ssl_core.parts import gather
 from ssl_core.spec import (
+    BarlowTwinsConfig,
     BranchesConfig,
     ContrastLossConfig,
     DINOConfig,
     HeadConfig,
     MoCoConfig,
     MoCoV3Config,
+    NNCLRConfig,
     OptimConfig,
     SimCLRConfig,
     SwAVConfig,
@@ -62,12 +64,19 @@ def loss_and_gradient(config, rows=slice(None)):
 
 
 SHARED = BranchesConfig(target="shared", projector=HEAD)
+STOPPED = BranchesConfig(target="stop_gradient", projector=HEAD, predictor=HEAD)
 CASES = {
     "nt_xent": SimCLRConfig(branches=SHARED),
     "nt_xent_eqco": SimCLRConfig(branches=SHARED, loss=ContrastLossConfig(eqco_alpha=64)),
     "cross_view": SimCLRConfig(branches=SHARED, negatives="cross_view"),
     "cross_view_ema": SimCLRConfig(branches=BranchesConfig(projector=HEAD), negatives="cross_view"),
     "vicreg": VICRegConfig(branches=SHARED.changed(normalize=False)),
+    "dcl": SimCLRConfig(branches=SHARED, decoupled="dcl"),
+    "dclw": SimCLRConfig(branches=SHARED, decoupled="dclw"),
+    "dclw_cross_view": SimCLRConfig(branches=SHARED, decoupled="dclw", negatives="cross_view"),
+    "barlow_twins": BarlowTwinsConfig(branches=SHARED.changed(normalize=False)),
+    "nnclr": NNCLRConfig(branches=STOPPED, queue_size=12),
+    "nnclr_nt_xent": NNCLRConfig(branches=STOPPED, queue_size=12, negatives="nt_xent"),
     "swav": SwAVConfig(branches=SHARED, prototypes=5),
     "swav_queue": SwAVConfig(branches=SHARED, prototypes=5, queue_size=13, queue_start_epochs=0.0),
     "dino": DINOConfig(branches=BranchesConfig(projector=HEAD), prototypes=5),
@@ -105,6 +114,12 @@ def main(rank, file):
         expected = keys if together else keys[mine]
         found[f"{name}_error"] = (method.queue.keys[:count] - expected).abs().max().item()
         found[f"{name}_pointer"] = method.queue.pointer.item()
+
+    method = build(CASES["nnclr"])
+    projections = method.branches.key(batch().views[0])
+    method.training_step(batch(mine), 0)
+    found["support_error"] = (method.queue.keys[: 2 * N] - projections).abs().max().item()
+    found["support_pointer"] = method.queue.pointer.item()
 
     shuffled = build(MoCoConfig(branches=BranchesConfig(projector=HEAD, shuffle_bn=True), queue_size=12))
     view = batch(mine).views[1]
