@@ -1,9 +1,9 @@
-# make install | demo | up | test | check | clean. Everything goes into .venv; nothing else on the machine is touched.
+# make install | demo | up | test | faults | check | clean. Everything goes into .venv; nothing else on the machine is touched.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help install demo up test check clean
+.PHONY: help install demo up test faults check clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,6 +18,7 @@ help:
 	@echo 'make demo      trains an encoder on handwritten digits and shows what it is good for (2 to 9 minutes)'
 	@echo 'make up        starts the service on this machine (.venv/bin/imprint up)'
 	@echo 'make test      runs every test'
+	@echo 'make faults    kills, stops and starves everything, as often as you like (FAULTS_ARGS="--trials 100")'
 	@echo 'make check     style, types and import rules'
 	@echo 'make install   only makes .venv, with the imprint command in it'
 	@echo 'make clean     removes .venv and caches; your imprint-home stays'
@@ -45,6 +46,9 @@ up: install
 test: install
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+faults: install
+	@$(BIN)/python tests/faults/run.py $(FAULTS_ARGS)
+
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -52,5 +56,5 @@ check: install
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -78,7 +78,11 @@ class Progress(Answer):
     """How far a job is."""
 
     epoch: int | None = None
-    step: int | None = Field(None, description="Of kind embed: images; of kind index: the same, twice over.")
+    step: int | None = Field(
+        None,
+        description="Of kind embed: images; of kind index: the same, twice over; of "
+        "kind linear_probe: images, then steps of the optimiser.",
+    )
     steps_total: int | None = None
     fraction: float | None = Field(None, description="0 to 1.")
     images_per_second: float | None = None
@@ -125,7 +129,8 @@ class JobBody(Answer):
     kind: str
     status: JobStatusName
     phase: str | None = Field(
-        description="While it runs: preparing, training, evaluating or exporting; embedding; indexing, neighbours or saving."
+        description="While it runs: preparing, training, evaluating or exporting; embedding; indexing, neighbours or saving; "
+        "extracting."
     )
     requested: str | None = Field(description="cancel or pause, asked of a running job and not done yet.")
     attempt: int = Field(description="How many times a worker has taken the job up.")
@@ -145,7 +150,10 @@ class JobBody(Answer):
     )
     result: dict[str, Any] | None = Field(
         description="Once it has succeeded. Of kind embed: images, errors, dim, shards, size_bytes, links; of kind index: count, "
-        "left_out, dim, seconds, size_bytes, links."
+        "left_out, dim, seconds, size_bytes, links; of kind linear_probe and finetune: protocol, settings, top1, top5 (null "
+        "below six classes), per_class, confusion (rows: the class that it is; both left out above 50 "
+        "classes), classes, train_images, "
+        "held_out_images, split, fingerprint, seed, label_fraction, last_epoch, links."
     )
     links: dict[str, str]
 

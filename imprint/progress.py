@@ -170,6 +170,8 @@ def summary(job: Job) -> Table:
         table.add_row("effective rank", f"{words.number(metrics['effective_rank'])} dimensions in use")
     if speed := metrics.get("images_per_second"):
         table.add_row("speed", f"{speed:.0f} images/s" + (f": {shares}" if (shares := words.step_shares(job)) else ""))
+    for name, text in words.measured(job):
+        table.add_row(name, text)
     if verdict := job.health.get("verdict"):
         reasons = "; ".join(str(reason) for reason in job.health.get("reasons") or [])
         table.add_row("health", f"{verdict}: {reasons}" if reasons else str(verdict))

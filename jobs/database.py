@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, Executable, Row, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, Executable, Row, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from jobs.errors import Unavailable
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
     from alembic.config import Config  # imported late: it takes a tenth of a second of the API's start
 
 _BUSY_MS = 15_000
+_IDLE_MS = 15_000  # our transactions are a few statements, never a pause
+_NETWORK = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
 _MIGRATION_LOCK = 0x1_49_4D_50  # any constant: the key of PostgreSQL's advisory lock
 
 
@@ -67,6 +76,8 @@ def _unavailable() -> Iterator[None]:
         yield
     except OperationalError as error:
         raise Unavailable(f"the database does not answer: {str(error.orig).splitlines()[0]}") from error
+    except PoolTimeout as error:  # every connection waits for a database that neither answers nor refuses
+        raise Unavailable("the database does not answer: no connection is free") from error
     except DBAPIError as error:
         if error.connection_invalidated:
             raise Unavailable("the connection to the database was lost") from error
@@ -79,9 +90,25 @@ def connect(url: str) -> Database:
     if parsed.get_backend_name() == "sqlite":
         return Database(_sqlite(parsed))
     if parsed.get_backend_name() == "postgresql":
-        parsed = parsed.set(drivername="postgresql+psycopg")
-        return Database(create_engine(parsed, pool_pre_ping=True, pool_size=10, connect_args={"connect_timeout": 5}))
+        return Database(_postgres(parsed.set(drivername="postgresql+psycopg")))
     raise ValueError(f"IMPRINT_DATABASE_URL = {url!r}: use sqlite:///… or postgresql://…")
+
+
+def _postgres(url: URL) -> Engine:
+    """Both sides let go of what is dead: we of a server that the network has lost, the server of a client that holds a lock.
+
+    A worker whose machine is lost between two statements would otherwise keep its job's row locked, out of reach of every sweep,
+    until TCP gives up on it after two hours.
+    """
+    engine = create_engine(url, pool_pre_ping=True, pool_size=10, pool_timeout=10, connect_args=_NETWORK)
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, record: Any) -> None:
+        connection.execute(f"SET idle_in_transaction_session_timeout = {_IDLE_MS}")
+        connection.execute(f"SET lock_timeout = {_BUSY_MS}")
+        connection.commit()
+
+    return engine
 
 
 def _sqlite(url: Any) -> Engine:
@@ -122,6 +149,7 @@ def migrate(url: str) -> None:
                     _upgrade(database.engine)
             else:
                 with database.engine.connect() as connection, connection.begin():
+                    connection.execute(text("SET LOCAL lock_timeout = 0"))  # another's migration may take its time
                     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
                     _upgrade(database.engine)
     finally:

@@ -17,7 +17,7 @@ from jobs.rows import find_job, note
 from jobs.status import JobStatus, check
 
 Requested = Literal["cancel", "pause"]
-Why = Literal["cancel", "pause", "shutdown"]
+Why = Literal["cancel", "pause", "shutdown", "lapsed"]
 
 
 _AT_THE_START = {"epoch": 0, "step": 0, "fraction": 0.0}

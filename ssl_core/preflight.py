@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import NamedTuple, TypedDict
 
 from ssl_core.data.errors import DataError
+from ssl_core.data.labelled import with_labels
 from ssl_core.data.machine import fits_in_memory, memory_bytes, store_bytes
-from ssl_core.data.sources import SourceFacts, describe, resolve_data, stored_size
+from ssl_core.data.sources import SourceFacts, describe, index_folder, resolve_data, stored_size
 from ssl_core.spec import (
     BYOLConfig,
     FolderData,
@@ -77,7 +78,7 @@ def check(spec: TrainSpec, data_root: Path, facts: SourceFacts | None = None) ->
         except DataError as error:
             return Preflight(None, problems=[*problems, Problem(error.pointer, f"{error.message} {error.hint}".strip())])
     problems += _size_problems(spec)
-    problems += _data_problems(spec, facts)
+    problems += _data_problems(spec, facts) + _label_problems(spec, data_root)
     estimate = _estimate(spec, facts)
     warnings = [*facts.problems, *_data_warnings(spec, facts, estimate), *_method_warnings(spec, facts)]
     return Preflight(facts, warnings, problems, estimate)
@@ -123,6 +124,20 @@ def _nearest_model(name: str, models: list[str]) -> str:
     """`nearest`, which compares with all 1,300 names only if none begins alike."""
     alike = [model for model in models if model[:3] == name[:3]]
     return nearest(name, alike or models)
+
+
+def _label_problems(spec: TrainSpec, data_root: Path) -> list[Problem]:
+    """Of the file that evaluate.labels names, if it names one."""
+    data, file = spec.data, spec.evaluate.labels
+    if file == "folder":
+        return []
+    if not isinstance(data, FolderData | ImageNetData):
+        return [Problem("/evaluate/labels", f"the images of '{data.source}' are no files that '{file}' could name: leave it out")]
+    try:
+        with_labels(index_folder(data, data_root)[0], file, data_root, getattr(data, "held_out", 0.1))
+    except DataError as error:
+        return [Problem(error.pointer, f"{error.message} {error.hint}".strip())]
+    return []
 
 
 def _data_problems(spec: TrainSpec, facts: SourceFacts) -> list[Problem]:

@@ -183,6 +183,7 @@ def _prepare(spec: TrainSpec, data_root: Path, cache: Cache | None, events: Even
         max_eval_images=spec.evaluate.max_images,
         seed=spec.trainer.seed,
         cache=cache,
+        labels=spec.evaluate.labels,
     )
     for note in data.notes:
         events.emit("warning", message=note)

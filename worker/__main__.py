@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from jobs.database import migrate
+from jobs.errors import JobsError
 from jobs.settings import get_settings
 
 
@@ -12,7 +13,10 @@ def main() -> int:
     """Migrate, then supervise until told to stop."""
     settings = get_settings()
     settings.home.mkdir(parents=True, exist_ok=True)
-    migrate(settings.database_url)
+    try:
+        migrate(settings.database_url)
+    except JobsError as error:
+        sys.exit(f"the worker ends, to be started again: {error}")
     from worker.tasks import app
 
     app.worker_main(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +19,7 @@ DEFAULT_COMMAND = (sys.executable, "-P", "-m", "ssl_core")
 _ALLOWED = frozenset(
     {"PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "XDG_CACHE_HOME", "HF_HOME"}
 )
+_FULL = 2**20  # bytes; a disk with less is full
 _ALLOWED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "NCCL_", "GLOO_", "OMP_", "MKL_", "KMP_", "GOMP_", "TORCH_", "PYTORCH_", "TIMM_")
 
 
@@ -134,6 +137,19 @@ def log_tail(out: Path, lines: int = 12) -> str:
     except OSError:
         return ""
     return "\n".join(text.strip().splitlines()[-lines:])
+
+
+def crash(status: int, out: Path) -> dict[str, str]:
+    """Why a trainer crashed, as its job's error. A full disk is named: often nothing could be written about it."""
+    tail = log_tail(out)
+    if os.strerror(errno.ENOSPC) in tail or shutil.disk_usage(out).free < _FULL:
+        text = f"the trainer {in_words(status)}: no space is left on the disk of IMPRINT_HOME"
+        return {
+            "code": "disk_full",
+            "message": text,
+            "hint": "make room, then resume the job: it goes on from its last checkpoint",
+        }
+    return {"code": "crashed", "message": f"the trainer {in_words(status)}", "hint": tail}
 
 
 def wait(child: Child, seconds: float, every: float = 0.05) -> bool:

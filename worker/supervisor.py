@@ -16,13 +16,14 @@ from collections.abc import Callable
 from typing import Any
 
 from jobs.artifacts import Artifacts
-from jobs.errors import Fenced, NotFound, Unavailable
+from jobs.errors import Fenced, JobsError, NotFound, Unavailable
 from jobs.records import Claim, Report
 from jobs.repository import Repository
 from jobs.settings import Settings
 from jobs.status import JobStatus
-from worker.child import DEFAULT_COMMAND, Child, environment, in_words, log_tail, wait
+from worker.child import DEFAULT_COMMAND, Child, crash, environment, log_tail, wait
 from worker.kinds import KINDS
+from worker.lease import Lease
 from worker.tail import Tail, report
 
 log = logging.getLogger("worker")
@@ -56,6 +57,7 @@ class Supervisor:
         """Claim the job and see it through; returns at once when it is not there to be claimed."""
         if self.shutdown.is_set():
             return  # the message is lost, and the sweep of another worker finds the job
+        asked = time.monotonic()
         claim = self.repository.claim(job_id, worker_name(), self.settings.lease_seconds)
         if claim is None:
             log.info("%s is not queued (any more): nothing to do", job_id)
@@ -66,7 +68,7 @@ class Supervisor:
                 message = f"this worker knows no jobs of kind {claim.kind!r}, only {', '.join(KINDS)}"
                 error = {"code": "unknown_kind", "message": message, "hint": "update the worker, then resume the job"}
                 return self.repository.fail(claim.job_id, claim.attempt, error)
-            _Attempt(self, claim).run()
+            _Attempt(self, claim, Lease(self.settings.lease_seconds, asked)).run()
         except Fenced as fenced:
             log.warning("%s", fenced)
         except Exception:
@@ -76,7 +78,7 @@ class Supervisor:
 class _Attempt:
     """One claim, one trainer."""
 
-    def __init__(self, supervisor: Supervisor, claim: Claim) -> None:
+    def __init__(self, supervisor: Supervisor, claim: Claim, lease: Lease) -> None:
         self.repository = supervisor.repository
         self.settings = supervisor.settings
         self.artifacts = supervisor.artifacts
@@ -88,9 +90,9 @@ class _Attempt:
         self.tail = Tail(self.out / "events.jsonl")
         self.phase: str | None = None
         self.error: dict[str, Any] | None = None
-        self.why: str | None = None  # why the trainer was told to stop: cancel, pause, shutdown
+        self.why: str | None = None  # why the trainer was told to stop: cancel, pause, shutdown, lapsed
         self.kill_at = float("inf")
-        self.confirmed = time.monotonic()  # when the lease was last renewed
+        self.lease = lease
         self.stalled = False
         self.requested: str | None = None
         self.unsaid: Report | None = None  # what the database did not take yet
@@ -103,8 +105,9 @@ class _Attempt:
         if child is None:
             return
         try:
-            while not self._over(child):
-                self._look_after(child)
+            with self.lease.enforced(lambda: self._lapsed(child)):
+                while not self._over(child):
+                    self._look_after(child)
             self._finish(child)
         finally:
             child.close()
@@ -121,11 +124,8 @@ class _Attempt:
             more = self.kind.arguments(self.claim, self.repository, self.settings.home)
             return Child.start(command, spec, self.out, self.settings.data_root, resume, env, cache, cache_bytes, more)
         except NotFound as missing:
-            error = {
-                "code": "encoder_error",
-                "message": str(missing),
-                "hint": "submit the job again with an encoder that there is",
-            }
+            hint = "submit the job again, with an encoder, or vectors, that there are"
+            error = {"code": self.kind.missing, "message": str(missing), "hint": hint}
             self.repository.fail(self.claim.job_id, self.claim.attempt, error)
             return None
         except OSError as error:
@@ -148,7 +148,7 @@ class _Attempt:
             raise
         except Unavailable as error:
             log.warning("%s: %s", self.claim.job_id, error)
-            if time.monotonic() - self.confirmed > self.settings.lease_seconds:
+            if self.lease.lapsed:
                 child.kill()  # someone else may run it by now
                 raise
         if self.shutdown.is_set():
@@ -163,6 +163,12 @@ class _Attempt:
         if self.requested is not None:
             grace = self.settings.cancel_grace_seconds if self.requested == "cancel" else self.settings.grace_seconds
             self._stop(child, self.requested, grace)
+
+    def _lapsed(self, child: Child) -> None:
+        """Called by another thread. If nobody has taken over when the database answers again, the job is queued again."""
+        log.warning("%s: the lease was not renewed in %g s; its trainer is killed", self.claim.job_id, self.lease.seconds)
+        self.why = self.why or "lapsed"
+        child.kill()
 
     def _stop(self, child: Child, why: str, grace: float) -> None:
         """Once; but a cancel may overtake a pause or a shutdown: it waits less for the checkpoint."""
@@ -180,16 +186,21 @@ class _Attempt:
         Raises Fenced, Unavailable.
         """
         events = self.tail.read()
-        if not events and self.unsaid is None and time.monotonic() - self.confirmed < self.settings.heartbeat_seconds:
+        if not events and self.unsaid is None and self.lease.age < self.settings.heartbeat_seconds:
             self.requested = self.repository.requested(self.claim.job_id, self.claim.attempt)
             return False
         said = report(events, self.phase)
         self._watch(events)
         self.unsaid = said if self.unsaid is None else _joined(self.unsaid, said)
-        self.requested = self.repository.record(self.claim.job_id, self.claim.attempt, self.unsaid, self.settings.lease_seconds)
+        self.requested = self._record(self.unsaid)
         self.unsaid = None
-        self.confirmed = time.monotonic()
         return bool(events)
+
+    def _record(self, said: Report) -> str | None:
+        asked = time.monotonic()
+        requested = self.repository.record(self.claim.job_id, self.claim.attempt, said, self.lease.seconds)
+        self.lease.renewed(asked)
+        return requested
 
     def _watch(self, events: list[dict[str, Any]]) -> None:
         now = time.monotonic()
@@ -217,7 +228,7 @@ class _Attempt:
                     pass
                 return self._conclude(child)
             except Unavailable as error:
-                if time.monotonic() - self.confirmed > self.settings.lease_seconds:
+                if self.lease.lapsed:
                     raise
                 log.warning("%s has ended, and that is not written yet: %s", self.claim.job_id, error)
                 time.sleep(self.settings.poll_seconds)
@@ -240,12 +251,13 @@ class _Attempt:
             text = f"the trainer made no step for {self.settings.stall_seconds:.0f} s or more and was killed"
             self._crashed({"code": "stalled", "message": text, "hint": log_tail(self.out)})
         else:
-            self._crashed({"code": "crashed", "message": f"the trainer {in_words(status)}", "hint": log_tail(self.out)})
+            self._crashed(crash(status, self.out))
 
     def _publish(self) -> None:
         self.repository.requested(self.claim.job_id, self.claim.attempt)  # raises Fenced: publish nothing then
         try:
-            draft = self.kind.publish(self.claim, self.artifacts, self.out)
+            with self.lease.kept(self._renew, self.settings.heartbeat_seconds):  # a slow disk may take longer than a lease
+                draft = self.kind.publish(self.claim, self.artifacts, self.out)
         except (OSError, ValueError, KeyError, TypeError) as error:
             text = f"the {self.kind.product} could not be published: {type(error).__name__}: {error}"
             self._crashed({"code": "not_published", "message": text, "hint": "look at the disk that holds IMPRINT_HOME"})
@@ -253,6 +265,12 @@ class _Attempt:
         made = self.kind.record(self.claim, self.repository, draft)
         log.info("%s succeeded: %s", self.claim.job_id, made)
         self.kind.clear(self.claim, self.artifacts)
+
+    def _renew(self) -> None:
+        try:
+            self._record(Report())
+        except JobsError as error:  # what it means is for the write that follows
+            log.warning("%s: %s", self.claim.job_id, error)
 
     def _crashed(self, error: dict[str, Any]) -> None:
         status = self.repository.crashed(self.claim.job_id, self.claim.attempt, error, self.settings.max_attempts)

@@ -16,6 +16,7 @@ from typing import Any
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutting_down
 
 from jobs.database import connect, migrate
+from jobs.errors import JobsError
 from jobs.queue import TASK, celery_app, enqueue
 from jobs.repository import Repository
 from jobs.settings import get_settings
@@ -60,7 +61,10 @@ def _only_threads(sender: Any, **_: Any) -> None:
 
 @worker_ready.connect
 def _ready(**_: Any) -> None:
-    migrate(get_settings().database_url)
+    try:
+        migrate(get_settings().database_url)
+    except JobsError as error:  # Celery would log it and go on, without a sweeper
+        sys.exit(f"the worker ends, to be started again: {error}")
     sweeper().start()
     log.info("ready: %d slot(s), home %s", get_settings().worker_slots, get_settings().home)
 

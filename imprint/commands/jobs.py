@@ -134,6 +134,21 @@ def list_jobs(
         console().print("no jobs" if status or method or label else "no jobs yet; start one with: imprint train digits")
 
 
+def show(job: JobId = "latest", as_json: AsJson = False, server: Server = None) -> None:
+    """Show a job as it is now: how far it is, or what came out."""
+    from imprint import progress
+
+    client = connect(server)
+    found = client.job(job_id(client, job))
+    if as_json:
+        print(json.dumps(found.raw))
+        return
+    screen = console()
+    if not found.final:
+        screen.print(progress.picture(found))
+    screen.print(progress.summary(found))
+
+
 def watch(job: JobId = "latest", as_json: AsJson = False, server: Server = None) -> None:
     """Follow a job until it ends. Ctrl-C stops the watching, never the job."""
     client = connect(server)
@@ -201,6 +216,8 @@ def _follow(client: Client, job: str, as_json: bool) -> None:
 
 
 def _what_next(job: Job) -> list[str]:
+    if job.status == "succeeded" and job.kind != "pretrain":
+        return [f"See it again with: imprint job {job.id}"]
     if job.status == "succeeded":
         return [f"Embed pictures with it: imprint embed FOLDER -o vectors.npy --encoder {job.encoder}"]
     if job.status == "paused":

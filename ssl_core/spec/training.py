@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ssl_core.spec.base import Config
+from ssl_core.spec.data import relative
 
 
 class OptimConfig(Config):
@@ -129,3 +130,15 @@ class EvaluateConfig(Config):
         "logistic", description="A logistic regression on the features of the labelled part."
     )
     max_images: int = Field(5000, ge=20, description="At most so many images on each side, bank and queries.")
+    labels: str = Field(
+        "folder",
+        max_length=1000,
+        description="folder: class folders, if there are any. Or a CSV file below the data root with the header path,label, for "
+        "a labelled part of the folder (paths relative to data.path): data.held_out of each class, of few a half, is then held "
+        "out of training, and kNN and linear are measured on that.",
+    )
+
+    @field_validator("labels")
+    @classmethod
+    def _below(cls, value: str) -> str:
+        return relative(value)

@@ -29,10 +29,10 @@ class TestHelp:
     def test_names_every_command_and_shows_a_session(self) -> None:
         code, shown = run("--help")
         assert code == 0
-        assert all(f" {command} " in shown for command in COMMANDS)
+        assert all(f" {command} " in shown for command in (*COMMANDS, "job", "measure", "compare"))
         assert "imprint up --data" in shown and "imprint embed" in shown
 
-    @pytest.mark.parametrize("command", ["up", "train", "jobs", "embed"])
+    @pytest.mark.parametrize("command", ["up", "train", "jobs", "embed", "measure"])
     def test_has_examples(self, command: str) -> None:
         code, shown = run(command, "--help")
         assert code == 0 and "Examples" in shown and f"imprint {command}" in shown

@@ -6,17 +6,19 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.pool import QueuePool
 
 from jobs.database import connect, migrate
 from jobs.errors import Unavailable
 from jobs.models import Base
-from jobs.records import JobRecord
+from jobs.records import JobDraft, JobRecord
 from jobs.repository import Repository
 
 CLAIM = """
@@ -186,14 +188,46 @@ def test_a_database_that_is_away_is_unavailable(url: str) -> None:
     database.engine.dispose()
 
 
+class TestPostgreSQL:
+    def test_lets_go_of_a_lock_whose_holder_is_lost(
+        self, postgres_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A worker that was frozen, or cut off, within a transaction: nobody else may have to wait for it for hours."""
+        monkeypatch.setattr("jobs.database._IDLE_MS", 500)
+        lost, swept = Repository(connect(postgres_server)), Repository(connect(postgres_server))
+        job = lost.create(JobDraft(None, "pretrain", "simclr", {}))
+        assert lost.claim(job.id, "lost", 0.01) is not None
+        with pytest.raises(Unavailable), lost.database.write() as session:
+            session.execute(text("SELECT id FROM jobs WHERE id = :id FOR UPDATE"), {"id": job.id})
+            assert swept.expire_leases(3) == [], "its row is locked"
+            time.sleep(1)  # the machine is gone
+            assert swept.expire_leases(3) == [job.id]
+            session.execute(text("SELECT 1"))
+        assert swept.get(job.id).status == "queued"
+        for repository in (lost, swept):
+            repository.database.engine.dispose()
+
+    def test_without_a_free_connection_is_unavailable(self, postgres_server: str) -> None:
+        """As when all of them wait for a database that neither answers nor refuses."""
+        database = connect(postgres_server)
+        pool = database.engine.pool
+        assert isinstance(pool, QueuePool)
+        pool._timeout = 0.1
+        taken = [database.engine.connect() for _ in range(20)]
+        with pytest.raises(Unavailable, match="no connection is free"):
+            Repository(database).ping()
+        for connection in taken:
+            connection.close()
+        assert Repository(database).ping()
+        database.engine.dispose()
+
+
 def test_other_kinds_are_refused_with_what_is_possible() -> None:
     with pytest.raises(ValueError, match=r"sqlite:///… or postgresql://…"):
         connect("mysql://localhost/imprint")
 
 
 def test_the_clock_is_the_database_s(repository: Repository) -> None:
-    import time
-
     with repository.database.read() as session:
         assert abs(repository.database.now_ms(session) / 1000 - time.time()) < 2
 

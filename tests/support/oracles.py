@@ -229,7 +229,9 @@ def dino(n: int, d: int, seed: int) -> Errors:
         return swapped_cross_entropy(scores, [sharpened(each, centre, 0.0625) for each in (teacher_a, teacher_b)], 0.1)
 
     def theirs(*scores: Tensor) -> Tensor:
-        loss: Tensor = DINOLoss(output_dim=d, teacher_temp=0.0625, student_temp=0.1).double()([teacher_a, teacher_b], list(scores))
+        loss: Tensor = DINOLoss(output_dim=d, teacher_temp=0.0625, student_temp=0.1).double()(
+            [teacher_a, teacher_b], list(scores)
+        )
         return loss
 
     return compare(ours, theirs, student)

@@ -32,30 +32,73 @@ class NoServer(Exception):
 
 @contextlib.contextmanager
 def postgres(folder: Path) -> Iterator[str]:
-    """A fresh PostgreSQL cluster with an empty database; gives postgresql://imprint@/imprint?host=<socket folder>.
+    """A fresh PostgreSQL with an empty database; gives postgresql://imprint@/imprint?host=<socket folder>. Raises NoServer."""
+    with cluster(folder) as server:
+        yield server.url
 
-    Durability is off: what is tested is what our queries mean, not PostgreSQL's disk writes. Raises NoServer.
-    """
-    binaries = postgres_binaries()
-    user = _unprivileged()
-    # Not below `folder`: pytest's folders are closed to the other user that a root-run test needs here.
-    base = Path(tempfile.mkdtemp(prefix="imprint-pg-"))
+
+@contextlib.contextmanager
+def cluster(folder: Path) -> Iterator[Cluster]:
+    """The same, up, for tests that stop it and start it again. Raises NoServer."""
+    server = Cluster(folder)
     try:
-        if user is not None:
-            os.chown(base, user.pw_uid, user.pw_gid)
-        data = base / "data"
-        command = [binaries / "initdb", "-D", data, "-U", "imprint", "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C"]
-        subprocess.run(command, check=True, capture_output=True, cwd=base, **_as(user))
-        settings = ["listen_addresses=", f"unix_socket_directories={base}", "fsync=off", "full_page_writes=off", "timezone=UTC"]
-        options = [part for setting in settings for part in ("-c", setting)]
-        url = f"postgresql://imprint@/imprint?host={quote(str(base), safe='')}"
-        with _server(
-            [binaries / "postgres", "-D", data, *options], folder / "postgres.log", base, signal.SIGINT, **_as(user)
-        ) as up:
-            up(lambda: _make_database(base))
-            yield url
+        server.initialise()
+        server.start()
+        yield server
     finally:
-        shutil.rmtree(base, ignore_errors=True)
+        server.stop(signal.SIGINT)
+        shutil.rmtree(server.base, ignore_errors=True)
+
+
+class Cluster:
+    """One PostgreSQL with its data.
+
+    Durability is off: what is tested is what our queries mean and what becomes of killed processes, not PostgreSQL's disk writes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.binaries = postgres_binaries()
+        self.user = _unprivileged()
+        self.log = folder / "postgres.log"
+        # Not below `folder`: pytest's folders are closed to the other user that a root-run test needs here.
+        self.base = Path(tempfile.mkdtemp(prefix="imprint-pg-"))
+        self.url = f"postgresql://imprint@/imprint?host={quote(str(self.base), safe='')}"
+        self._running = contextlib.ExitStack()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def initialise(self) -> None:
+        if self.user is not None:
+            os.chown(self.base, self.user.pw_uid, self.user.pw_gid)
+        options = ["-U", "imprint", "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C"]
+        command = [self.binaries / "initdb", "-D", self.base / "data", *options]
+        subprocess.run(command, check=True, capture_output=True, cwd=self.base, **_as(self.user))
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        settings = [
+            "listen_addresses=",
+            f"unix_socket_directories={self.base}",
+            "fsync=off",
+            "full_page_writes=off",
+            "timezone=UTC",
+        ]
+        options = [part for setting in settings for part in ("-c", setting)]
+        command = [self.binaries / "postgres", "-D", self.base / "data", *options]
+        up, self._process = self._running.enter_context(_server(command, self.log, self.base, signal.SIGINT, **_as(self.user)))
+        up(lambda: _make_database(self.base))
+
+    @property
+    def pid(self) -> int:
+        """Of the server; its sessions are its children."""
+        assert self._process is not None
+        return self._process.pid
+
+    def stop(self, how: signal.Signals) -> None:
+        """SIGINT: sessions are ended, then the server; SIGQUIT: at once, as a crash would, and the next start recovers."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(how)
+            self._process.wait(20)
+        self._running.close()
 
 
 def postgres_binaries() -> Path:
@@ -101,7 +144,7 @@ def valkey(folder: Path) -> Iterator[str]:
         "maxmemory-clients": "0",
     }
     command = [get_binary_path(), *(part for name, value in settings.items() for part in (f"--{name}", value))]
-    with _server(command, folder / "valkey.log", folder, signal.SIGTERM) as up:
+    with _server(command, folder / "valkey.log", folder, signal.SIGTERM) as (up, _):
         up(lambda: _answers(socket))
         yield f"redis+socket://{quote(str(socket))}"
     socket.unlink(missing_ok=True)
@@ -127,8 +170,8 @@ def _answers(socket: Path) -> bool:
 @contextlib.contextmanager
 def _server(
     command: Sequence[Any], log: Path, cwd: Path, stop: signal.Signals, **user: Any
-) -> Iterator[Callable[[Callable[[], bool]], None]]:
-    """Run it; the block is given a function that waits until a check is true."""
+) -> Iterator[tuple[Callable[[Callable[[], bool]], None], subprocess.Popen[bytes]]]:
+    """Run it; the block is given a function that waits until a check is true, and the process."""
     with log.open("ab") as output:
         words = [str(part) for part in command]
         process = subprocess.Popen(
@@ -147,7 +190,7 @@ def _server(
             time.sleep(0.02)
 
     try:
-        yield wait_until
+        yield wait_until, process
     finally:
         process.send_signal(stop)
         try:

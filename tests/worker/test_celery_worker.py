@@ -146,6 +146,15 @@ def test_a_job_submitted_while_the_broker_is_away_runs_when_it_is_back(
         assert place.repository.get(job_id).attempt == 1
 
 
+@pytest.mark.parametrize("command", [["-m", "worker"], ["-m", "celery", "-A", "worker.tasks", "worker", "-P", "threads"]])
+def test_without_a_database_it_ends_and_says_so(command: list[str], broker: Path, env: dict[str, str]) -> None:
+    """Rather than to work without a sweeper: Celery passes over what its start-up hooks raise."""
+    away = {**env, "IMPRINT_DATABASE_URL": "postgresql://imprint@/imprint?host=/no/such/folder"}
+    with valkey(broker):
+        done = subprocess.run([sys.executable, "-P", *command], env=away, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and "the worker ends, to be started again: the database does not answer" in done.stderr
+
+
 def stop_broker(folder: Path) -> None:
     import redis
 

@@ -221,8 +221,8 @@ class TestShutdown:
 class TestTakenOver:
     def test_kills_its_trainer_and_writes_no_more(self, place: Workplace) -> None:
         job_id = place.submit(steps=1000, step_seconds=0.02)
-        with place.running(job_id, lease_seconds=0.2, heartbeat_seconds=60, poll_seconds=0.6) as thread:
-            eventually(lambda: place.repository.expire_leases(3) == [job_id], "the lease's end")
+        with place.running(job_id, poll_seconds=0.6) as thread:
+            eventually(lambda: place.seize(job_id), "the lease's end")
             second = place.repository.claim(job_id, "another", 60)
             assert second is not None and second.attempt == 2
             written = len(place.repository.metrics(job_id, limit=10_000).data)

@@ -14,21 +14,27 @@ The spec says how it behaves, all of it optional:
     no_encoder true                 ends with 0 and leaves none
     burst n                         says n metrics at once, in one write
     print text                      on stderr, at the start
+    crash "at_once", "segfault", "memory"    before the first step, every time
+    alone true                      says so in a file of the job's folder if another trainer of the job runs already
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
+import fcntl
 import hashlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+
+LOCKS: list[object] = []  # open files, for as long as the process lives
 
 
 def main() -> int:
@@ -48,6 +54,10 @@ def main() -> int:
         if not spec.get("no_pdeathsig"):
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)
         threading.Thread(target=die_with_the_pipe, daemon=True).start()
+    if spec.get("crash"):
+        crash(spec["crash"])
+    if spec.get("alone"):
+        stay_alone(arguments.out.parent)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, signal.SIG_IGN if spec.get("deaf") else lambda *_: stop.set())
 
@@ -125,6 +135,27 @@ def export(folder: Path, step: int) -> None:
     manifest = {"arch": "resnet18", "dim": 512, "method": "simclr", "metrics": {"knn_top1": 90.0}}
     manifest |= {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
     (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def crash(how: str) -> None:
+    """End as trainers do that are ended by their surroundings."""
+    if how == "segfault":
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        ctypes.string_at(0)
+    if how == "memory":
+        resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
+        bytearray(2**31)
+    sys.exit("it was never going to work")
+
+
+def stay_alone(folder: Path) -> None:
+    """Hold the job's lock until the process ends, however it ends."""
+    lock = (folder / "alone").open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        (folder / "not-alone").touch()
+    LOCKS.append(lock)
 
 
 def die_with_the_pipe() -> None:

@@ -1,0 +1,120 @@
+"""The trainer kills itself before or after each fsync, rename, link and unlink: of checkpoints, prepared images, the export; and
+of the vectors of an embed job."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from faults.drill import Drill
+from faults.seams import Seams
+from support.journeys import draw_pictures, spec
+
+PATIENCE = 120
+
+
+@dataclass
+class Bare:
+    """`python -m ssl_core` by itself, on one spec."""
+
+    folder: Path
+    words: list[str]
+    product: Callable[[Path], object]
+    """What an attempt's folder holds in the end, to be compared."""
+    seams: Seams = field(init=False)
+    expected: object = None
+    runs: int = 0
+
+    def __post_init__(self) -> None:
+        self.seams = Seams(self.folder / "site")
+        self.seams.record(lambda: self.run(self.folder / "undisturbed", 1))
+        log = (self.folder / "undisturbed" / "1" / "log.txt").read_text()
+        assert any("fsync in ssl_core" in name for name in self.seams.names), log
+        self.expected = self.product(self.folder / "undisturbed" / "1")
+
+    def run(self, home: Path, attempt: int) -> int:
+        """Its exit status."""
+        out = home / str(attempt)
+        out.mkdir(parents=True)
+        command = [sys.executable, "-P", "-m", "ssl_core", str(self.folder / "spec.json"), "--out", str(out), *self.words]
+        command += ["--cache", str(home / "cache")]
+        command += [word for number in range(attempt - 1, 0, -1) for word in ("--resume", str(home / str(number)))]
+        env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        env["PYTHONPATH"] = f"{self.seams.folder}{os.pathsep}{env.get('PYTHONPATH', '')}"
+        with (out / "log.txt").open("wb") as log:
+            return subprocess.run(command, env=env, stdout=log, stderr=log, timeout=PATIENCE, start_new_session=True).returncode
+
+
+@contextlib.contextmanager
+def pretraining(folder: Path) -> Iterator[Bare]:
+    draw_pictures(folder / "data")
+    sections = spec(max_epochs=8, checkpoint_every_seconds=0.05)
+    sections["evaluate"] = {"every_epochs": 4}
+    (folder / "spec.json").write_text(json.dumps(sections))
+    yield Bare(folder, ["--data-root", str(folder / "data")], _encoder)
+
+
+@contextlib.contextmanager
+def embedding(folder: Path) -> Iterator[Bare]:
+    before = folder / "before"
+    before.mkdir()
+    with pretraining(before) as trained:
+        encoder = trained.folder / "undisturbed" / "1" / "encoder"
+        data = {"source": "folder", "path": "pictures", "size": 16}
+        sections = {"kind": "embed", "encoder": "enc_01JZ8X3M6Q4T9V2B7C5D8E1F0G", "data": data, "shard_images": 16}
+        (folder / "spec.json").write_text(json.dumps(sections))
+        yield Bare(folder, ["--data-root", str(before / "data"), "--encoder", str(encoder)], _vectors)
+
+
+def _encoder(out: Path) -> object:
+    assert (out / "encoder" / "manifest.json").is_file()
+    return (out / "encoder" / "model.safetensors").read_bytes()
+
+
+def _vectors(out: Path) -> object:
+    import pyarrow.parquet as pq
+
+    made = json.loads((out / "vectors" / "result.json").read_text())
+    parts = sorted((out / "vectors").glob("part-*.parquet"))
+    return made["images"], [pq.read_table(part).to_pydict() for part in parts]
+
+
+def trial(place: Bare, dice: random.Random, number: int) -> None:
+    order = sorted(place.seams.names)
+    random.Random(0).shuffle(order)  # so that a few trials are a fair choice, and as many as there are seams take each
+    name = order[number % len(order)]
+    place.runs += 1
+    home = place.folder / f"run-{place.runs}"
+    place.seams.arm(name)
+    try:
+        status, last = place.run(home, 1), 1
+    finally:
+        fired = place.seams.disarm()
+    assert fired, f"nobody passed {name}: status {status}\n{(home / '1' / 'log.txt').read_text()[-2000:]}"
+    if status != 0:  # 0: who died was a process that works for the trainer, and it got over that
+        last = 2
+        assert place.run(home, last) == 0, (name, (home / "2" / "log.txt").read_text()[-2000:])
+    assert place.product(home / str(last)) == place.expected, f"{name}: not the same"
+
+
+DRILL = Drill(
+    "trainer_seams",
+    "trainer kills itself before or after each fsync, rename, link, unlink",
+    "a second attempt finishes; weights bit-equal to an undisturbed run's",
+    pretraining,
+    trial,
+)
+EMBED = Drill(
+    "embed_seams",
+    "the same of an embed job",
+    "a second attempt finishes; vectors equal to an undisturbed run's",
+    embedding,
+    trial,
+)

@@ -1,0 +1,38 @@
+"""A few seeded trials of each drill; `make faults` makes as many as you like.
+
+These take seconds each, not less than five in all: real processes are started, killed, and waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from faults.catalogue import DRILLS
+from faults.drill import Outcome, table
+from faults.run import Places, places, try_out
+
+pytestmark = pytest.mark.timeout(400)
+
+
+@pytest.fixture(scope="module")
+def where() -> Iterator[Places]:
+    with places() as made:
+        yield made
+
+
+@pytest.mark.parametrize("name", list(DRILLS))
+def test_promise_is_kept(name: str, where: Places) -> None:
+    outcome = try_out(DRILLS[name], DRILLS[name].quick, 0, where)
+    if outcome.skipped:
+        pytest.skip(outcome.skipped)
+    assert outcome.failures == 0, outcome.first
+
+
+def test_the_table_says_how_sure_one_may_be() -> None:
+    """No failure in 300 trials: less often than 1 in 100, with 95 % confidence (0.99 ** 300 is 0.049)."""
+    drill = next(iter(DRILLS.values()))
+    lines = table([Outcome(drill, 300, 0, 600.0), Outcome(drill, 10, 1, 5.0), Outcome(drill, skipped="no right")]).splitlines()
+    assert lines[2].endswith("| 300 | 0 | 1 % | 2.0 |") and 0.99**300 < 0.05 < 0.99**297
+    assert lines[3].endswith("| 10 | 1 | — | 0.5 |") and "not here: no right" in lines[4]
