@@ -65,7 +65,7 @@ def cost(name: str) -> dict[str, Any]:
     arch = recipe.encoder.arch if "arch" in recipe.encoder.model_fields_set else ENCODER
     local, count = recipe.augment.local_views, recipe.trainer.batch_size
     with torch.device("meta"):
-        encoder = build_encoder(arch, SIZE)
+        encoder = build_encoder(arch, SIZE, sizes="several")  # local views
         method = build_method(encoder, encoder.dim, recipe.method, recipe.optim)
         classifier = nn.Linear(encoder.dim, CLASSES)
     with FakeTensorMode(allow_non_fake_inputs=True):

@@ -15,9 +15,20 @@ from ssl_core.data.errors import DataError
 from ssl_core.data.labelled import with_labels
 from ssl_core.data.machine import fits_in_memory, memory_bytes, store_bytes
 from ssl_core.data.sources import SourceFacts, describe, index_folder, resolve_data, stored_size
-from ssl_core.spec import BYOLConfig, FolderData, ImageNetData, MoCoConfig, SimCLRConfig, SimSiamConfig, TrainSpec
+from ssl_core.spec import (
+    BYOLConfig,
+    FolderData,
+    ImageNetData,
+    MoCoConfig,
+    MoCoV3Config,
+    SimCLRConfig,
+    SimSiamConfig,
+    SwAVConfig,
+    TrainSpec,
+)
 from ssl_core.spec.arch_names import TORCHVISION
 from ssl_core.spec.base import nearest
+from ssl_core.spec.patches import resizable_patch
 from ssl_core.spec.training import AUTO_BATCH
 
 FEW_IMAGES = 1000
@@ -99,6 +110,8 @@ def _size_problems(spec: TrainSpec) -> list[Problem]:
     if size is None:
         return []
     step = 32 if arch == "maxvit_t" else int(arch.rsplit("_", 1)[1]) if arch in TORCHVISION and arch.startswith("vit_") else 1
+    if spec.augment.local_views.count:  # see `build_encoder(sizes="several")`
+        step = resizable_patch(arch) or step
     if size % step:
         nearest_sizes = " or ".join(str(each) for each in (size // step * step, (size // step + 1) * step) if each)
         return [Problem("/data/size", f"{arch} needs a multiple of {step} px, not {size}: use {nearest_sizes}")]
@@ -178,6 +191,13 @@ def _method_warnings(spec: TrainSpec, facts: SourceFacts) -> list[str]:
         )
     if isinstance(method, SimCLRConfig) and batch < 64:
         warnings.append(f"SimCLR takes its negatives from the batch, and batch_size {batch} gives few.")
+    if isinstance(method, MoCoV3Config) and batch < 64:
+        warnings.append(f"MoCo v3 takes its negatives from the batch, and batch_size {batch} gives few.")
+    if isinstance(method, SwAVConfig) and (rows := batch + method.queue_size) < method.prototypes:
+        warnings.append(
+            f"SwAV shares {method.prototypes:,} prototypes out over {rows:,} rows (batch_size and queue_size): "
+            "most of them get less than one image; use fewer prototypes, or a longer queue."
+        )
     if method.branches.shuffle_bn and batch < 2 * method.branches.bn_splits:
         warnings.append(f"shuffle_bn splits a batch of {batch} into {method.branches.bn_splits} parts of less than 2 images.")
     if isinstance(method, BYOLConfig) and method.branches.predictor.layers == 0 and method.branches.target == "shared":

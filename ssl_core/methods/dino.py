@@ -91,6 +91,10 @@ class DINO(Method):
             self.epochs_done, config.teacher_temperature_start, config.teacher_temperature, config.teacher_warmup_epochs
         )
 
+    def gauges(self, step: int, images: int) -> dict[str, float]:
+        """The loss at chance: ln K, of predictions that are uniform, whatever is to be predicted."""
+        return {"loss_at_chance": self.config.loss_scale * math.log(self.config.prototypes)}
+
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         """Lightning's hook: in the first epochs the last layer has no gradient, so that the optimiser passes over it."""
         if self.branches.prototypes is not None and self.epochs_done < self.config.freeze_prototypes_epochs:

@@ -8,6 +8,7 @@ Chen, Xie and He 2021, arXiv:2104.02057. Served: the online encoder.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -51,6 +52,10 @@ class MoCoV3(Method):
         contrasts = [(similarity_matrix(out.query, whole[id(keys)]), _labels(keys)) for out, keys in directions]
         loss = 2 * torch.stack([batch_contrast(*contrast, self.config.temperature) for contrast in contrasts]).mean()
         return self.report(loss, **self.watch_cosines(directions[:2]), **self.watch_contrast(*contrasts[0]))
+
+    def gauges(self, step: int, images: int) -> dict[str, float]:
+        """The loss at chance: in both directions all images of the step, on every rank, are equally similar."""
+        return {"loss_at_chance": self.config.loss_scale * 4 * self.config.temperature * math.log(images)}
 
 
 def _labels(keys: Tensor) -> Tensor:

@@ -75,6 +75,10 @@ class SwAV(Method):
         config, pushed = self.config, self.steps_done * rows * world_size()
         return 0 < config.queue_size <= pushed and self.epochs_done >= config.queue_start_epochs
 
+    def gauges(self, step: int, images: int) -> dict[str, float]:
+        """The loss at chance: ln K, of predictions that are uniform, whatever is to be predicted."""
+        return {"loss_at_chance": self.config.loss_scale * math.log(self.config.prototypes)}
+
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         """Lightning's hook: in the first epochs prototypes have no gradient, so that the optimiser passes over them."""
         if self.epochs_done < self.config.freeze_prototypes_epochs:

@@ -136,3 +136,19 @@ def test_importing_and_checking_need_no_torch(tmp_path: Path) -> None:
         "assert found.ok and not {'torch', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_with_local_views_patches_must_fill_the_image(tmp_path: Path) -> None:
+    """Without them a rest is cut off."""
+    network = {"data": {"source": "digits", "size": 40}, "encoder": {"arch": "timm/vit_tiny_patch16_224"}}
+    assert check(spec(**network), tmp_path).ok
+    found = check(spec(**network, augment={"local_views": {"count": 1}}), tmp_path)
+    assert found.problems == [Problem("/data/size", "timm/vit_tiny_patch16_224 needs a multiple of 16 px, not 40: use 32 or 48")]
+
+
+def test_small_batches_of_methods_that_look_across_them_are_warned_of(tmp_path: Path) -> None:
+    few = check(spec(method={"name": "mocov3"}, trainer={"batch_size": 32}), tmp_path).warnings
+    assert any("MoCo v3 takes its negatives from the batch, and batch_size 32 gives few" in each for each in few)
+    method = {"name": "swav", "prototypes": 300}
+    shared = {queue: check(spec(method={**method, "queue_size": queue}), tmp_path).warnings for queue in (0, 100)}
+    assert any("shares 300 prototypes out over 256 rows" in each for each in shared[0]) and shared[100] == []

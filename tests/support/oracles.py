@@ -218,15 +218,20 @@ def swav(n: int, d: int, seed: int) -> Errors:
 
 
 def dino(n: int, d: int, seed: int) -> Errors:
-    """A first step, whose centre is 0: two global views and two local ones; the teacher's outputs without gradient."""
+    """A first step, whose centre is 0: two global views and two local ones; the teacher's outputs without gradient.
+
+    lightly keeps temperatures in float32, so that of the teacher is one that float32 has.
+    """
     *student, teacher_a, teacher_b = draw((n,) * 6, d, seed)
     centre = torch.zeros(d, dtype=torch.float64)
 
     def ours(*scores: Tensor) -> Tensor:
-        return swapped_cross_entropy(scores, [sharpened(each, centre, 0.07) for each in (teacher_a, teacher_b)], 0.1)
+        return swapped_cross_entropy(scores, [sharpened(each, centre, 0.0625) for each in (teacher_a, teacher_b)], 0.1)
 
     def theirs(*scores: Tensor) -> Tensor:
-        loss: Tensor = DINOLoss(output_dim=d, teacher_temp=0.07, student_temp=0.1).double()([teacher_a, teacher_b], list(scores))
+        loss: Tensor = DINOLoss(output_dim=d, teacher_temp=0.0625, student_temp=0.1).double()(
+            [teacher_a, teacher_b], list(scores)
+        )
         return loss
 
     return compare(ours, theirs, student)

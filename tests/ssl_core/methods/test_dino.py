@@ -183,6 +183,7 @@ class TestCollapse:
         latest = {name: value.item() for name, value in method.latest.items()}
         assert latest["train_loss"] == pytest.approx(math.log(12), abs=1e-2)
         assert (latest["loss_over_ln_k"], latest["teacher_entropy"]) == pytest.approx((1, 1), abs=1e-2)
+        assert method.gauges(0, 8)["loss_at_chance"] == pytest.approx(latest["train_loss"], rel=1e-2)
 
     def test_the_loss_is_the_teachers_entropy_and_the_divergence_from_it(self, build, make_batch):
         method = build(CONFIG)

@@ -79,6 +79,13 @@ class TestStep:
         ]
         assert losses[0] == pytest.approx(losses[1], rel=1e-5) and losses[0] != pytest.approx(losses[2], rel=1e-3)
 
+    def test_the_loss_at_chance_is_that_of_equal_similarities(self, build, make_batch):
+        """Keys that are all the same vector, and so no nearer to one query than another."""
+        method = build(CONFIG.changed(loss_scale=3.0))
+        method.branches.target_projector.register_forward_hook(lambda module, given, output: torch.ones_like(output))
+        loss = method.training_step(make_batch(), 0)
+        assert method.gauges(0, 8)["loss_at_chance"] == pytest.approx(loss.item(), rel=1e-5)
+
     def test_local_views_are_queries_for_both_keys(self, build, make_batch):
         """2 × the mean over the two global and the two local directions."""
         method, batch = build(CONFIG), make_batch()

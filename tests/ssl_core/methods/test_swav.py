@@ -67,6 +67,7 @@ class TestStep:
         warm.training_step(make_batch(), 0)
         assert warm.latest["loss_over_ln_k"].item() == pytest.approx(1, abs=1e-2)
         assert warm.latest["prediction_entropy"].item() == pytest.approx(1, abs=1e-2)
+        assert warm.gauges(0, 8)["loss_at_chance"] == pytest.approx(warm.latest["train_loss"].item(), rel=1e-2)
 
 
 class TestQueue:
