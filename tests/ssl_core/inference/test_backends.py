@@ -76,7 +76,10 @@ class TestGrid:
         """A ResNet pools by the mean."""
         for backend in ("torch", "openvino"):
             embedder = Embedder.load(exported, "cpu", backend)
-            np.testing.assert_allclose(embedder.grids(images(3)).mean((1, 2)), embedder.embed(images(3)), rtol=1e-3, atol=1e-4)
+            means, vectors = embedder.grids(images(3)).mean((1, 2)), embedder.embed(images(3))
+            assert least_cosine(means, vectors) >= LEAST_COSINE
+            if embedder.backend.precision == "fp32":
+                np.testing.assert_allclose(means, vectors, rtol=1e-3, atol=1e-4)
 
     def test_places_are_where_they_were(self, exported, images):
         """What changes below on the right changes the grid most there."""
