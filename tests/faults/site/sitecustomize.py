@@ -1,8 +1,8 @@
-"""Loaded by every Python that has a copy of this file first on its PYTHONPATH: names the seams of our code, and dies at one.
+"""Loaded by every Python that has a copy of this file first on its PYTHONPATH: names our seams, and dies at one.
 
-A seam is a call after which something is durable or visible: fsync, rename, replace, link, unlink, a database's commit. Its name
-is "<before or after> <operation> in <module>.<function> #<count>": how often this process has come there since something was armed.
-The product knows nothing of it, so that no seam can be forgotten.
+A seam is a call after which something is durable or visible: fsync, rename, replace, link, unlink, a database's commit. Its
+name is "<before or after> <operation> in <module>.<function> #<count>": how often this process has come there since something was
+armed. The product knows nothing of it, so that no seam can be forgotten.
 
 Beside this file:
     seen        names are appended, in the order in which they are passed, by all processes
