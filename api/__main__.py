@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from api.main import create_app
 from jobs.settings import Settings, get_settings
-from ssl_core.data.machine import share_processors
+from ssl_core.data.machine import few_arenas, share_processors
 
 GRACE_SECONDS = 20  # for requests in flight when asked to stop
 
@@ -45,6 +45,7 @@ def refusal(settings: Settings) -> str | None:
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     share_processors()
+    few_arenas()  # decoders and requests come and go in dozens of threads
     settings = get_settings()
     why = refusal(settings)
     if why is not None:

@@ -16,14 +16,13 @@ from api.deps import JobId, Services, ServicesDep
 from api.embedding import no_such_dimensions
 from api.errors import Problem, invalid
 from api.planned import Planned, measured
-from api.planning import Found, created, path_of, put_data
+from api.planning import Found, created, named_encoder, path_of, put_data
 from api.schemas import ListOf
-from jobs.errors import NotFound
 from jobs.records import EncoderRecord
 from ssl_core.data.errors import DataError
 from ssl_core.data.scan import Scan
 from ssl_core.data.sources import every_file
-from ssl_core.manifest import EncoderError, Manifest, read_manifest
+from ssl_core.manifest import Manifest
 from ssl_core.spec import TrainSpec, explain_all
 from ssl_core.spec.embed import EmbedSpec
 
@@ -136,22 +135,11 @@ def _data(sections: dict[str, Any], data_root: Path, problems: Found) -> tuple[A
 
 
 def _encoder(create: EmbedCreate, services: Services, problems: Found) -> tuple[EncoderRecord, Manifest] | None:
-    if not create.encoder.isprintable() or not create.encoder.strip():
-        problems.append(("/encoder", "must be an encoder id, a job id or an alias"))
-        return None
-    try:
-        record = services.repository.resolve_encoder(create.encoder)
-        manifest = read_manifest(services.encoder_folder(record))
-    except NotFound as error:
-        problems.append(("/encoder", f"{error}; GET /encoders lists them"))
-        return None
-    except EncoderError:
-        problems.append(("/encoder", f"the files of {create.encoder} are damaged or gone"))
-        return None
-    reason = None if create.dimensions is None else no_such_dimensions(create.dimensions, manifest)
+    found = named_encoder(create.encoder, services, problems)
+    reason = None if create.dimensions is None or found is None else no_such_dimensions(create.dimensions, found[1])
     if reason is not None:
         problems.append(("/dimensions", reason))
-    return record, manifest
+    return found
 
 
 def _warnings(found: Scan) -> list[str]:

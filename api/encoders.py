@@ -14,10 +14,12 @@ from fastapi import Path as PathParameter
 from starlette.responses import StreamingResponse
 
 from api.body import json_object, validated
+from api.comparing import compare as comparison
 from api.deps import EncoderId, Limit, Repo, ServicesDep, cursor
 from api.embedding import load
 from api.errors import Problem, invalid
 from api.jobs import ends
+from api.measure_schemas import Comparison
 from api.schemas import NAME_PATTERN, AliasBody, AliasPut, EncoderBody, EncoderDetail, ListOf
 from jobs.records import EncoderRecord
 from ssl_core.manifest import MANIFEST_FILE, MODEL_FILE, EncoderError, read_manifest
@@ -29,14 +31,24 @@ CHUNK = 2**20
 _RESERVED = ("job_", "enc_", "ds_")
 
 
-@router.get("/encoders", response_model=ListOf[EncoderBody], summary="List encoders, newest first")
+@router.get("/encoders", response_model=ListOf[EncoderBody] | Comparison, summary="List encoders, newest first, or compare some")
 def list_encoders(
-    repository: Repo,
+    services: ServicesDep,
     limit: Limit = 20,
     after: Annotated[str | None, Query(description="The `last_id` of the page before.")] = None,
-) -> ListOf[EncoderBody]:
-    """Every encoder that a job has published. `latest`, wherever an encoder is named, is the one published last."""
-    page = repository.encoders(limit=limit, after=cursor("enc", after))
+    compare: Annotated[
+        str | None, Query(max_length=4000, description="Encoders (ids, jobs' ids, aliases) with commas between them.")
+    ] = None,
+) -> ListOf[EncoderBody] | Comparison:
+    """Every encoder that a job has published. `latest`, wherever an encoder is named, is the one published last.
+
+    With `compare`, these encoders side by side: what was measured at the end of pretraining, and by jobs of kind linear_probe
+    and finetune, in one line where the data (by fingerprint) and the protocol are the same. Of several jobs that differ in the
+    seed only, mean and standard deviation.
+    """
+    if compare is not None:
+        return comparison(services, compare)
+    page = services.repository.encoders(limit=limit, after=cursor("enc", after))
     return ListOf(data=[encoder_body(each) for each in page.data], has_more=page.has_more, **ends(page.data))
 
 

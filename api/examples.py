@@ -33,6 +33,18 @@ EMBED_CREATE: dict[str, Any] = {
     "normalize": True,
 }
 
+MEASURE_CREATE: dict[str, dict[str, Any]] = {
+    "linear_probe": {"kind": "linear_probe", "encoder": "latest", "data": {"source": "digits"}},
+    "finetune": {
+        "kind": "finetune",
+        "encoder": "latest",
+        "data": {"source": "digits"},
+        "label_fraction": 0.1,
+        "epochs": 20,
+        "seed": 1,
+    },
+}
+
 VECTORS_PART: dict[str, Any] = {
     "file": "part-00000.parquet",
     "images": 16384,
@@ -66,7 +78,12 @@ JOB: dict[str, Any] = {
         "eta_seconds": 4.9,
     },
     "metrics": {"train_loss": 3.41, "knn_top1": 91.7, "effective_rank": 38.2},
-    "health": {"verdict": "learning", "reasons": []},
+    "health": {
+        "verdict": "healthy",
+        "reasons": ["embeddings are spread: effective rank 38.2, std × √d 0.81", "kNN 91.7 %, random weights 78.1 %"],
+        "suggestions": [],
+        "step": 22,
+    },
     "spec": {"data": {"source": "digits"}, "encoder": {"arch": "resnet18"}},
     "encoder": None,
     "error": None,
@@ -79,8 +96,8 @@ JOB: dict[str, Any] = {
 VALIDATED: dict[str, Any] = {
     "valid": True,
     "spec": {"data": {"source": "digits"}, "encoder": {"arch": "resnet18"}},
-    "recipe": "default",
-    "notes": ["trainer.max_epochs = 209: chosen for 1437 images on a CPU"],
+    "recipe": "auto",
+    "notes": ["trainer.max_epochs = 209: chosen for 1,437 images at 0.037 GFLOP a view on a CPU"],
     "warnings": [],
     "data": {"images": 1437, "held_out": 360, "classes": 10},
     "estimate": {},
@@ -97,6 +114,23 @@ ENCODER: dict[str, Any] = {
     "aliases": ["product-photos"],
     "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     "size_bytes": 44730000,
+}
+
+_OTHER = "enc_01JZ9A4C8R6W1X5Y3Z7B9D2E4F"
+COMPARISON: dict[str, Any] = {
+    "object": "comparison",
+    "encoders": [ENCODER, {**ENCODER, "id": _OTHER, "method": "simclr", "aliases": []}],
+    "data": [
+        {
+            "kind": "linear_probe",
+            "name": "linear_probe lbfgs",
+            "fingerprint": "sha256:1b2f…",
+            "data": {"source": "folder", "path": "photos"},
+            "settings": {"protocol": "lbfgs", "solver": "lbfgs", "l2": 1.0},
+            "metrics": {"top1": [{"mean": 88.1, "std": 0.2, "count": 3}, {"mean": 86.4, "std": None, "count": 1}]},
+            "jobs": [["job_01JZ9B0000000000000000000A", "job_01JZ9B0000000000000000000B"], ["job_01JZ9B0000000000000000000C"]],
+        }
+    ],
 }
 
 ALIAS_PUT: dict[str, Any] = {"encoder": _ENC}

@@ -20,6 +20,7 @@ from jobs.queue import enqueue
 from jobs.records import JobRecord
 from ssl_core.spec import METHOD_NAMES
 from ssl_core.spec.base import nearest
+from ssl_core.spec.probe import SPECS
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 _KEY = re.compile(r"[\x21-\x7e]{1,200}")
@@ -40,8 +41,8 @@ def submit(
     body: Annotated[dict[str, Any], Depends(json_object)],
     validate_only: Annotated[bool, Query(description="Run every check and answer 200; create nothing.")] = False,
 ) -> JobBody | Validated:
-    """Queue a job: `kind` is `pretrain` (the default), `embed` or `index`. Everything that is wrong with it is said at once,
-    before anything is queued.
+    """Queue a job: `kind` is `pretrain` (the default), `embed`, `index`, `linear_probe` or `finetune`. Everything that is wrong
+    with it is said at once, before anything is queued.
 
     With an `Idempotency-Key` header the same body gives the same job, however often it is sent; another body with that key is
     a 422, and a 409 while the first is being checked.
@@ -74,8 +75,8 @@ def list_jobs(
     limit: Limit = 20,
     after: Annotated[str | None, Query(description="The `last_id` of the page before.")] = None,
     status: Annotated[JobStatusName | None, Query()] = None,
-    method: Annotated[str | None, Query(description="moco, simclr, byol or vicreg.")] = None,
-    kind: Annotated[str | None, Query(description="pretrain, embed or index.")] = None,
+    method: Annotated[str | None, Query(description="The name of a method, such as simclr.")] = None,
+    kind: Annotated[str | None, Query(description="pretrain, embed, index, linear_probe or finetune.")] = None,
 ) -> ListOf[JobBody]:
     """Filters: `status`, `method`, `kind`, and `label.<key>=<value>` for your own labels."""
     known = {"limit", "after", "status", "method", "kind"}
@@ -147,6 +148,8 @@ def _made(record: JobRecord, here: str) -> dict[str, str]:
     if record.kind == "index":
         encoder = f"/encoders/{record.spec['encoder']}"
         return {name: f"{encoder}/{name}" for name in ("index", "search", "report")}
+    if record.kind in SPECS:
+        return {"result": f"{here}/result", "encoder": f"/encoders/{record.spec['encoder']}"}
     return {"vectors": f"{here}/vectors"}
 
 

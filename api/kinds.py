@@ -12,6 +12,7 @@ from api.bulk import plan_embed
 from api.deps import Services
 from api.errors import invalid
 from api.indexing import plan_index
+from api.measuring import plan_measure
 from api.planned import Planned, measured
 from api.planning import path_of, plan
 from jobs.records import JobRecord
@@ -37,7 +38,7 @@ def _pretrain(body: Body, services: Services) -> Planned:
         return bool(earlier.spec["encoder"] == spec["encoder"] and earlier.spec["data"]["size"] == spec["data"]["size"])
 
     def estimate() -> dict[str, Any]:
-        images = made.estimate["steps_total"] * spec["trainer"]["batch_size"]
+        images = made.estimate["steps_total"] * made.estimate["batch_size"]
         return {**made.estimate, **measured(images, alike, services.repository, method=made.spec.method.name)}
 
     return Planned(
@@ -54,7 +55,13 @@ def _pretrain(body: Body, services: Services) -> Planned:
     )
 
 
-KINDS: dict[str, Callable[[Body, Services], Planned]] = {"pretrain": _pretrain, "embed": plan_embed, "index": plan_index}
+KINDS: dict[str, Callable[[Body, Services], Planned]] = {
+    "pretrain": _pretrain,
+    "embed": plan_embed,
+    "index": plan_index,
+    "linear_probe": plan_measure,
+    "finetune": plan_measure,
+}
 
 
 __all__ = ["KINDS", "Planned", "planned"]

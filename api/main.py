@@ -14,7 +14,22 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.responses import HTMLResponse, JSONResponse
 
-from api import bulk, datasets, embed, encoders, errors, health, job_parts, jobs, openai, openapi, pages, preview, search
+from api import (
+    bulk,
+    datasets,
+    embed,
+    encoders,
+    errors,
+    health,
+    job_parts,
+    jobs,
+    measuring,
+    openai,
+    openapi,
+    pages,
+    preview,
+    search,
+)
 from api.batcher import Batcher
 from api.deps import Services
 from api.embedders import Embedders
@@ -56,7 +71,7 @@ def create_app(settings: Settings | None = None, *, warm: bool = True) -> FastAP
     )
     errors.install(app)
     app.add_middleware(Gate, keys=Keys(chosen.api_keys), telemetry=telemetry)
-    for room in (jobs, job_parts, bulk, preview, encoders, search, datasets, embed, openai, health):
+    for room in (jobs, job_parts, bulk, measuring, preview, encoders, search, datasets, embed, openai, health):
         app.include_router(room.router)
 
     @app.get("/", include_in_schema=False)

@@ -15,6 +15,7 @@ from pydantic.json_schema import models_json_schema
 from api import examples
 from api.bulk_schemas import EmbedCreate
 from api.embed_schemas import EmbedOptions, EmbedRequest
+from api.measure_schemas import MeasureCreate
 from api.openai import OpenAIRequest
 from api.pictures import MAX_IMAGES
 from api.planning import SECTIONS
@@ -23,8 +24,10 @@ from api.search_schemas import IndexCreate, IndexJobCreate, SearchOptions, Searc
 from ssl_core.spec import TrainSpec
 from ssl_core.spec.embed import EmbedSpec
 from ssl_core.spec.index import IndexSpec
+from ssl_core.spec.probe import SPECS
 
 _REF = "#/components/schemas/"
+_MEASURES = tuple(model.__name__ for model in SPECS.values())
 _BODIES: dict[tuple[str, str], tuple[type[BaseModel], dict[str, Any]]] = {
     ("post", "/preview"): (JobCreate, examples.PREVIEW),
     ("post", "/v1/embeddings"): (OpenAIRequest, {"picture": examples.OPENAI}),
@@ -41,7 +44,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         schemas: dict[str, Any] = made.setdefault("components", {}).setdefault("schemas", {})
         schemas.update(_models())
         for name in ("JobBody", "Validated"):
-            specs = [{"$ref": _REF + spec} for spec in ("TrainSpec", "EmbedSpec", "IndexSpec")]
+            specs = [{"$ref": _REF + spec} for spec in ("TrainSpec", "EmbedSpec", "IndexSpec", *_MEASURES)]
             schemas[name]["properties"]["spec"] = {"anyOf": specs, "description": "Complete, with every default."}
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
@@ -60,9 +63,9 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 def _models() -> dict[str, Any]:
     """Schemas of the bodies and of TrainSpec; the sections of JobCreate and the spec of a job are TrainSpec's own."""
-    bodies = (JobCreate, EmbedCreate, IndexJobCreate, IndexCreate, DatasetCreate, AliasPut, ProblemBody)
+    bodies = (JobCreate, EmbedCreate, IndexJobCreate, IndexCreate, MeasureCreate, DatasetCreate, AliasPut, ProblemBody)
     embedding, searching = (EmbedOptions, EmbedRequest, OpenAIRequest), (SearchOptions, SearchRequest)
-    models: tuple[type[BaseModel], ...] = (*bodies, *embedding, *searching, TrainSpec, EmbedSpec, IndexSpec)
+    models: tuple[type[BaseModel], ...] = (*bodies, *embedding, *searching, TrainSpec, EmbedSpec, IndexSpec, *SPECS.values())
     _, found = models_json_schema([(model, "validation") for model in models], ref_template=_REF + "{model}")
     schemas: dict[str, Any] = found["$defs"]
     sections, body = schemas["TrainSpec"]["properties"], schemas["JobCreate"]["properties"]
@@ -72,15 +75,22 @@ def _models() -> dict[str, Any]:
         body[name] = {**section, "description": description}
     data = schemas["EmbedCreate"]["properties"]["data"]
     schemas["EmbedCreate"]["properties"]["data"] = {**sections["data"], "description": data["description"]}
+    own = schemas.pop("MeasureCreate")["properties"]
+    for model in SPECS.values():
+        whole = schemas[model.__name__]
+        made = {**whole, "properties": {**own, **whole["properties"]}, "required": ["kind", "encoder", "data"]}
+        made["description"] = f"{whole['description']} What is left out has the values of the protocol."
+        schemas[model.__name__.replace("Spec", "Create")] = made
     return schemas
 
 
 def _jobs_body() -> dict[str, Any]:
     """One of the kinds' bodies."""
-    schema = {"anyOf": [{"$ref": _REF + model.__name__} for model in (JobCreate, EmbedCreate, IndexJobCreate)]}
-    shown = _examples(
-        {**examples.JOB_CREATE, "vectors_of_a_folder": examples.EMBED_CREATE, "index_of_vectors": examples.INDEX_JOB}
-    )
+    kinds = [model.__name__ for model in (JobCreate, EmbedCreate, IndexJobCreate)]
+    kinds += [name.replace("Spec", "Create") for name in _MEASURES]
+    schema = {"anyOf": [{"$ref": _REF + name} for name in kinds]}
+    others = {"vectors_of_a_folder": examples.EMBED_CREATE, "index_of_vectors": examples.INDEX_JOB, **examples.MEASURE_CREATE}
+    shown = _examples({**examples.JOB_CREATE, **others})
     return {"required": True, "content": {"application/json": {"schema": schema, "examples": shown}}}
 
 

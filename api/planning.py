@@ -13,11 +13,15 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from api.deps import Services
 from api.errors import invalid
 from api.schemas import JobCreate
+from jobs.errors import NotFound
+from jobs.records import EncoderRecord
 from jobs.repository import Repository
 from ssl_core.data.errors import DataError
 from ssl_core.data.sources import SourceFacts, describe
+from ssl_core.manifest import EncoderError, Manifest, read_manifest
 from ssl_core.preflight import check
 from ssl_core.presets import PRESETS, UnknownPreset, complete
 from ssl_core.spec import DatasetData, TrainSpec, explain_all
@@ -131,6 +135,21 @@ def put_data(sections: dict[str, Any], preset: str | None, body: dict[str, Any],
         return []
     sections["data"] = {**{key: value for key, value in data.items() if key != "id"}, "source": "folder", "path": path}
     return [f"data.path = {path!r}: the folder of {dataset.id}"]
+
+
+def named_encoder(name: object, services: Services, problems: Found) -> tuple[EncoderRecord, Manifest] | None:
+    """What an encoder's id, a job's id, an alias or `latest` stands for. Raises Conflict for a job without an encoder yet."""
+    if not isinstance(name, str) or not name.isprintable() or not name.strip():
+        problems.append(("/encoder", "must be a string: an encoder id, a job id or an alias"))
+        return None
+    try:
+        record = services.repository.resolve_encoder(name)
+        return record, read_manifest(services.encoder_folder(record))
+    except NotFound as error:
+        problems.append(("/encoder", f"{error}; GET /encoders lists them"))
+    except EncoderError:
+        problems.append(("/encoder", f"the files of {name} are damaged or gone"))
+    return None
 
 
 def _complete(sections: dict[str, Any], preset: str | None, data_root: Path, problems: Found) -> SourceFacts | None:

@@ -45,7 +45,9 @@ class JobCreate(Config):
 
     name: Text200 | None = Field(None, description="For people; need not be unique.")
     kind: Literal["pretrain"] = "pretrain"
-    preset: str | None = Field(None, max_length=200, description="A named recipe; the sections below override it.")
+    preset: str | None = Field(
+        None, max_length=200, description="A named recipe; the sections below override it. Default: auto, or the method's own."
+    )
     labels: Labels = Field(default_factory=dict)
     data: Section | None = Field(None, description="Where the pictures come from. Required, unless the preset brings data.")
     encoder: Section | None = Field(None, description="The network.")
@@ -76,7 +78,11 @@ class Progress(Answer):
     """How far a job is."""
 
     epoch: int | None = None
-    step: int | None = Field(None, description="Of kind embed: images; of kind index: the same, twice over.")
+    step: int | None = Field(
+        None,
+        description="Of kind embed: images; of kind index: the same, twice over; of "
+        "kind linear_probe: images, then steps of the optimiser.",
+    )
     steps_total: int | None = None
     fraction: float | None = Field(None, description="0 to 1.")
     images_per_second: float | None = None
@@ -93,10 +99,16 @@ class Progress(Answer):
 
 
 class Health(Answer):
-    """Whether the encoder is learning or collapsing, judged without labels."""
+    """Whether the encoder learns, has stopped learning, or collapses; judged without labels, and with them where there are."""
 
-    verdict: str = Field("unknown", description="learning, warning, collapsed or unknown.")
+    verdict: str = Field(
+        "unknown",
+        description="warming_up, healthy, plateaued, collapsing, collapsed or diverged; of jobs of before: unknown, learning or "
+        "warning.",
+    )
     reasons: list[str] = Field(default_factory=list)
+    suggestions: list[str] = Field(default_factory=list, description="What to try, where something is wrong.")
+    step: int | None = Field(None, description="The step at which it was judged.")
 
 
 class JobError(Answer):
@@ -117,7 +129,8 @@ class JobBody(Answer):
     kind: str
     status: JobStatusName
     phase: str | None = Field(
-        description="While it runs: preparing, training, evaluating or exporting; embedding; indexing, neighbours or saving."
+        description="While it runs: preparing, training, evaluating or exporting; embedding; indexing, neighbours or saving; "
+        "extracting."
     )
     requested: str | None = Field(description="cancel or pause, asked of a running job and not done yet.")
     attempt: int = Field(description="How many times a worker has taken the job up.")
@@ -137,7 +150,10 @@ class JobBody(Answer):
     )
     result: dict[str, Any] | None = Field(
         description="Once it has succeeded. Of kind embed: images, errors, dim, shards, size_bytes, links; of kind index: count, "
-        "left_out, dim, seconds, size_bytes, links."
+        "left_out, dim, seconds, size_bytes, links; of kind linear_probe and finetune: protocol, settings, top1, top5 (null "
+        "below six classes), per_class, confusion (rows: the class that it is; both left out above 50 "
+        "classes), classes, train_images, "
+        "held_out_images, split, fingerprint, seed, label_fraction, last_epoch, links."
     )
     links: dict[str, str]
 
@@ -159,7 +175,7 @@ class Validated(Answer):
 
     valid: Literal[True] = True
     spec: dict[str, Any] = Field(description="Complete, with every default filled in.")
-    recipe: str | None = Field(description="The preset under it, or the default that was chosen; null for other kinds.")
+    recipe: str | None = Field(description="The preset under it, auto where none was named; null for other kinds.")
     notes: list[str] = Field(description="What was chosen for you, and why.")
     warnings: list[str] = Field(description="What will work, but perhaps not as hoped.")
     data: dict[str, Any] = Field(description="What was found: images, held_out, classes, typical_size, fingerprint.")

@@ -1,4 +1,4 @@
-"""Writes the generated parts of the documentation: the presets' table, the API's calls and openapi.json.
+"""Writes the generated parts of the documentation: the tables of presets and methods, the API's calls and openapi.json.
 
 `python docs/generate.py` writes them; `python docs/generate.py --check` fails when they are not what the code says.
 """
@@ -22,6 +22,34 @@ def presets_table() -> str:
         what = (recipe.__doc__ or "").strip().splitlines()[0]
         rows.append(f"| `{name}` | {what} | {recipe().origin} |")
     return "\n".join(rows)
+
+
+def methods_table() -> str:
+    """A row per method: how it is tested, what it costs (as docs/measure_methods.py found), and its presets."""
+    from ssl_core.presets import PRESETS
+    from ssl_core.spec import METHOD_NAMES
+
+    measured = json.loads((DOCS / "methods.json").read_text(encoding="utf-8"))
+    presets: dict[str, list[str]] = {}
+    for name, recipe in PRESETS.items():
+        presets.setdefault(recipe().method.name, []).append(f"`{name}`")
+    rows = ["| method | oracle: loss, gradient | learns | operations per image | presets |", "|---|---|---|---|---|"]
+    for name in METHOD_NAMES:
+        found = measured.get(name) or {}
+        oracle, gains, cost = (found.get(part) for part in ("oracle", "learning", "cost"))
+        cells = [
+            ", ".join(f"{oracle[part]:.0e}" if oracle[part] else "0" for part in ("value", "gradient")) if oracle else "–",
+            f"+{min(gains):.0f} to +{max(gains):.0f}" if gains else "–",
+            _cost(cost) if cost else "–",
+            ", ".join(presets.get(name, ["–"])),
+        ]
+        rows.append(f"| `{name}` | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _cost(cost: dict[str, Any]) -> str:
+    more = f", {cost['local_views']} local views" if cost["local_views"] else ""
+    return f"{cost['ratio']:.2f} ({cost['encoder'].removeprefix('timm/')}{more})"
 
 
 def calls(document: dict[str, Any]) -> str:
@@ -75,9 +103,9 @@ def _answer(document: dict[str, Any], operation: dict[str, Any]) -> list[str]:
 
 
 def filled(page: str, part: str, text: str) -> str:
-    """A page with what stands between its markers replaced."""
+    """A page's text with what stands between the part's markers replaced."""
     begin, end = f"<!-- {part}:begin (written by docs/generate.py) -->", f"<!-- {part}:end -->"
-    before, rest = (DOCS / page).read_text(encoding="utf-8").split(begin)
+    before, rest = page.split(begin)
     return f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}"
 
 
@@ -86,9 +114,10 @@ def pages() -> dict[Path, str]:
     from api.main import create_app
 
     document = create_app(warm=False).openapi()
+    methods = filled((DOCS / "methods.md").read_text(encoding="utf-8"), "presets", presets_table())
     return {
-        DOCS / "methods.md": filled("methods.md", "presets", presets_table()),
-        DOCS / "api.md": filled("api.md", "calls", calls(document)),
+        DOCS / "methods.md": filled(methods, "methods", methods_table()),
+        DOCS / "api.md": filled((DOCS / "api.md").read_text(encoding="utf-8"), "calls", calls(document)),
         DOCS / "openapi.json": json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n",
     }
 

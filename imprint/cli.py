@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from imprint.commands import encoders, jobs, options, preview, search, up
+from imprint.commands import encoders, jobs, measure, options, preview, search, up
 from imprint.errors import ImprintError, UsageError
 from imprint.version import version as installed
 
@@ -48,6 +48,7 @@ app.command(rich_help_panel=START, epilog=up.EPILOG)(up.up)
 app.command(rich_help_panel=TRAIN, epilog=jobs.TRAIN_EPILOG)(jobs.train)
 app.command(rich_help_panel=TRAIN, epilog=preview.EPILOG)(preview.preview)
 app.command("jobs", rich_help_panel=TRAIN, epilog=jobs.JOBS_EPILOG)(jobs.list_jobs)
+app.command("job", rich_help_panel=TRAIN)(jobs.show)
 app.command(rich_help_panel=TRAIN)(jobs.watch)
 app.command(rich_help_panel=TRAIN)(jobs.cancel)
 app.command(rich_help_panel=TRAIN)(jobs.pause)
@@ -58,6 +59,8 @@ app.command(rich_help_panel=USE, epilog=encoders.EMBED_EPILOG)(encoders.embed)
 app.command(rich_help_panel=USE)(search.index)
 app.command(rich_help_panel=USE, epilog=search.SEARCH_EPILOG)(search.search)
 app.command(rich_help_panel=USE, epilog=search.REPORT_EPILOG)(search.report)
+app.command("measure", rich_help_panel=USE, epilog=measure.EPILOG)(measure.measure)
+app.command("compare", rich_help_panel=USE)(measure.compare)
 
 
 @app.command(rich_help_panel=USE)

@@ -77,7 +77,7 @@ class LiveDisplay:
 
 
 def picture(job: Job) -> RenderableType:
-    """A bar with the stage, the share done and the epoch; below it the numbers."""
+    """A bar with the stage, the share done and the epoch; below it the numbers, and what is wrong, if something is."""
     stage = words.stage(job)
     style = COLOURS.get(stage, "cyan")
     fraction = 1.0 if job.status == "succeeded" else job.progress.fraction
@@ -100,7 +100,10 @@ def picture(job: Job) -> RenderableType:
     share = "" if fraction is None else f"{100 * fraction:3.0f} %"
     line.add_row(Text(stage, style=f"bold {style}"), bar, share, words.epoch(job) or "")
     numbers = "   ".join(words.facts(job)) or waiting(job)
-    return Group(line, Text(" " * 11 + numbers, style="dim" if not job.metrics else "", no_wrap=True, overflow="ellipsis"))
+    below = [Text(" " * 11 + numbers, style="dim" if not job.metrics else "", no_wrap=True, overflow="ellipsis")]
+    if alarm := words.alarm(job):
+        below.append(Text(" " * 11 + alarm, style="red", no_wrap=True, overflow="ellipsis"))
+    return Group(line, *below)
 
 
 def waiting(job: Job) -> str:
@@ -117,15 +120,20 @@ class PlainDisplay:
         self._start = time.monotonic()
         self._shown_at = float("-inf")
         self._shown: tuple[object, ...] = ()
+        self._alarm: str | None = None
 
     def show(self, job: Job) -> None:
         now = time.monotonic()
-        remarkable = (words.stage(job), job.metrics.get("knn_top1"))
+        remarkable = (words.stage(job), job.metrics.get("knn_top1"), job.health.get("verdict"))
         if remarkable == self._shown and now - self._shown_at < PLAIN_EVERY:
             return
         self._shown, self._shown_at = remarkable, now
         line = f"{words.stage(job):10} " + "  ".join([*filter(None, [words.epoch(job)]), *words.facts(job, "img/s")])
         self._console.print(f"{words.clock(now - self._start):>5} {line}".rstrip(), soft_wrap=True, markup=False)
+        alarm = words.alarm(job)
+        if alarm and alarm != self._alarm:
+            self._console.print(f"      {alarm}; try: {words.suggestions(job)}", soft_wrap=True, markup=False)
+        self._alarm = alarm
 
     def close(self) -> None:
         pass
@@ -162,7 +170,11 @@ def summary(job: Job) -> Table:
         table.add_row("effective rank", f"{words.number(metrics['effective_rank'])} dimensions in use")
     if speed := metrics.get("images_per_second"):
         table.add_row("speed", f"{speed:.0f} images/s" + (f": {shares}" if (shares := words.step_shares(job)) else ""))
+    for name, text in words.measured(job):
+        table.add_row(name, text)
     if verdict := job.health.get("verdict"):
         reasons = "; ".join(str(reason) for reason in job.health.get("reasons") or [])
         table.add_row("health", f"{verdict}: {reasons}" if reasons else str(verdict))
+        if advice := words.suggestions(job):
+            table.add_row("try", advice)
     return table

@@ -108,6 +108,16 @@ class Job:
         )
 
     @property
+    def kind(self) -> str:
+        """pretrain, embed, index, linear_probe or finetune."""
+        return str(self.raw.get("kind") or "pretrain")
+
+    @property
+    def result(self) -> Json:
+        """What a job of another kind than pretrain has made, once it has succeeded."""
+        return _section(self.raw, "result")
+
+    @property
     def final(self) -> bool:
         """Whether it has ended (a failed or cancelled job can still be resumed by asking)."""
         return self.status in FINAL
@@ -120,7 +130,7 @@ class Job:
     @property
     def epochs(self) -> int | None:
         """How many epochs the whole run has."""
-        value = _section(self.spec, "trainer").get("max_epochs")
+        value = _section(self.spec, "trainer").get("max_epochs", self.spec.get("epochs"))
         return value if isinstance(value, int) else None
 
 

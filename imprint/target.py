@@ -40,6 +40,17 @@ def read_spec(path: Path) -> dict[str, Any]:
     return content
 
 
+def file(name: str, stack: Running | None) -> str:
+    """A file's path below the server's data root; a name that is no file here is taken to be one already."""
+    local = Path(name).expanduser()
+    if stack is None or not local.is_file():
+        return name
+    root, here = Path(stack.data_root).resolve(), local.resolve()
+    if not here.is_relative_to(root):
+        raise UsageError(f"{here} is not below the folder that the server reads, {root}", "copy it there")
+    return here.relative_to(root).as_posix()
+
+
 def folder(target: str, stack: Running | None) -> str:
     """The folder's path below the server's data root, with forward slashes."""
     local = Path(target).expanduser()

@@ -88,7 +88,45 @@ def facts(job: Job, speed_unit: str = "images/s") -> list[str]:
         known.append(f"ETA {clock(progress.eta_seconds)}")
     if "knn_top1" in metrics:
         known.append(f"kNN {percent(metrics['knn_top1'])}")
+    if "top1" in metrics:
+        known.append(f"top-1 {percent(metrics['top1'])}")
     return known
+
+
+_ALARMS = ("collapsing", "collapsed", "diverged")
+
+
+def alarm(job: Job) -> str | None:
+    """'collapsed: all images of a batch …' while a job's health is bad, else None."""
+    verdict = job.health.get("verdict")
+    if verdict not in _ALARMS:
+        return None
+    return f"{verdict}: {'; '.join(str(reason) for reason in job.health.get('reasons') or [])}"
+
+
+def suggestions(job: Job) -> str:
+    """What to try, in one line; empty where nothing is wrong."""
+    return "; ".join(str(each) for each in job.health.get("suggestions") or [])
+
+
+def measured(job: Job) -> list[tuple[str, str]]:
+    """What a linear probe or finetuning found, as rows of (name, text); nothing for other jobs."""
+    made = job.result
+    if "top1" not in made:
+        return []
+    share = f", {100 * made['label_fraction']:g} % of the labels" if made.get("label_fraction", 1.0) < 1 else ""
+    rows = [
+        ("protocol", f"{made['kind']} {made['protocol']}{share}, seed {made['seed']}, last epoch {made['last_epoch']}"),
+        ("top-1", f"{percent(made['top1'])} of {made['held_out_images']:,} held-out images ({made['split']} split)"),
+    ]
+    if made.get("top5") is not None:
+        rows.append(("top-5", percent(made["top5"])))
+    rows.append(("learned from", f"{made['train_images']:,} images"))
+    known = [each for each in made.get("per_class") or [] if each["top1"] is not None]
+    if len(known) > 1:
+        worst = sorted(known, key=lambda each: each["top1"])[:3]
+        rows.append(("hardest", ", ".join(f"{each['class']} {percent(each['top1'])}" for each in worst)))
+    return rows
 
 
 _STAGES = {

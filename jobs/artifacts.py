@@ -5,6 +5,7 @@
     home/jobs/<job id>/<attempt>/vectors/{files, plan.json, part-00000.parquet, …, result.json}     of kind embed
     home/encoders/<encoder id>.<attempt>/{model.safetensors, manifest.json}
     home/vectors/<job id>.<attempt>/{part-00000.parquet, …, result.json}
+    home/results/<job id>.<attempt>/result.json             of kinds linear_probe and finetune
 
 Each attempt has folders of its own, so a stale writer overwrites nothing.
 """
@@ -36,6 +37,7 @@ class Artifacts:
         self.jobs = home / "jobs"
         self.encoders = home / "encoders"
         self.vectors = home / "vectors"
+        self.results = home / "results"
 
     def job_folder(self, job_id: str) -> Path:
         """All of a job's files. Raises ValueError for what is not an id."""
@@ -79,6 +81,10 @@ class Artifacts:
         files = [*sorted(made.glob("part-*.parquet")), made / "result.json"]
         return _publish(files, self.vectors / f"{job_id}.{attempt}", _link)
 
+    def publish_result(self, job_id: str, attempt: int, made: Path) -> Path:
+        """The same for what a measurement found: result.json."""
+        return _publish([made / "result.json"], self.results / f"{job_id}.{attempt}", shutil.copyfile)
+
     def remove_leftovers(self, recorded: set[str], now: float | None = None) -> list[Path]:
         """Remove published folders that no row names and that are older than an hour; returns them.
 
@@ -89,7 +95,7 @@ class Artifacts:
         names = {Path(folder).name for folder in recorded}
         left = [
             each
-            for place in (self.encoders, self.vectors)
+            for place in (self.encoders, self.vectors, self.results)
             if place.is_dir()
             for each in place.iterdir()
             if _PUBLISHED.match(each.name) and each.name not in names and _modified(each) < before
@@ -107,6 +113,12 @@ class Artifacts:
         """Remove all attempts' shards once they are published."""
         for folder in (self.attempt_folder(job_id, attempt), *self.earlier_attempts(job_id, attempt)):
             shutil.rmtree(folder / "vectors", ignore_errors=True)
+
+    def clear_features(self, job_id: str, attempt: int) -> None:
+        """Remove all attempts' features and checkpoints once a measurement is published."""
+        for folder in (self.attempt_folder(job_id, attempt), *self.earlier_attempts(job_id, attempt)):
+            for name in ("features", "checkpoints"):
+                shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _publish(files: Iterable[Path], target: Path, put: Callable[[Path, Path], object]) -> Path:

@@ -9,8 +9,9 @@ from jobs.database import Database
 from jobs.errors import Conflict, NotFound
 from jobs.ids import new_id
 from jobs.models import Alias, Dataset, Encoder, Job
-from jobs.records import AliasRecord, DatasetDraft, DatasetRecord, EncoderRecord, Page
-from jobs.rows import dataset_record, encoder_records, made_by_key, remember_key, when
+from jobs.records import AliasRecord, DatasetDraft, DatasetRecord, EncoderRecord, JobRecord, Page
+from jobs.rows import dataset_record, encoder_records, job_record, made_by_key, remember_key, when
+from jobs.status import JobStatus
 
 LATEST = "latest"
 _NEWEST = Encoder.created_ms.desc(), Encoder.id.desc()  # first
@@ -85,6 +86,13 @@ class Catalogue:
         with self.database.read() as session:
             results = session.scalars(select(Job.result).where(Job.result.is_not(None)))
             return {str(result["folder"]) for result in results if result}
+
+    def measurements(self, encoder_ids: list[str], kinds: list[str], limit: int = 1000) -> list[JobRecord]:
+        """Jobs of these kinds that have succeeded with these encoders, the newest first."""
+        query = select(Job).where(Job.kind.in_(kinds), Job.status == JobStatus.SUCCEEDED)
+        query = query.where(Job.spec["encoder"].as_string().in_(encoder_ids)).order_by(Job.id.desc()).limit(limit)
+        with self.database.read() as session:
+            return [job_record(job) for job in session.scalars(query)]
 
     def aliases(self) -> list[AliasRecord]:
         """All aliases by name."""

@@ -77,6 +77,8 @@ class Lifecycle:
                 _upsert(session, job_id, report.points)
             for type_, data in report.events:
                 note(session, job, now, type_, data)
+                if type_ == "note" and data.get("message") not in job.notes:  # what the trainer chose, once
+                    job.notes = [*job.notes, str(data.get("message"))]
             return job.requested  # type: ignore[return-value]
 
     def succeed(self, job_id: str, attempt: int, draft: EncoderDraft) -> str:

@@ -1,5 +1,5 @@
-"""python -m ssl_core SPEC.json --out DIR: the whole of training, of embedding a folder, or of indexing its vectors, without any
-service.
+"""python -m ssl_core SPEC.json --out DIR: the whole of training, of embedding a folder, of indexing its vectors, or of
+measuring an encoder on labelled pictures, without any service.
 
 The spec's `kind` says what is done; RUNS is the one place that knows the kinds.
 
@@ -24,6 +24,7 @@ from types import FrameType
 from ssl_core.data.machine import make_way, share_processors
 from ssl_core.events import Events, Stopped, print_event
 from ssl_core.presets import complete
+from ssl_core.ranks import rank
 from ssl_core.spec import TrainSpec, ValidationError, explain_all
 
 FINISHED, USAGE, STOPPED, HOPELESS = 0, 2, 3, 4
@@ -69,7 +70,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for events.jsonl, checkpoints/ and encoder/")
     parser.add_argument("--data-root", type=Path, default=Path(os.environ.get("IMPRINT_DATA_ROOT", ".")), help="default: here")
     parser.add_argument("--preset", help="a recipe to start from")
-    parser.add_argument("--encoder", type=Path, help="folder of the encoder, for a spec of kind embed")
+    parser.add_argument("--encoder", type=Path, help="folder of the encoder, for a spec of kind embed, linear_probe or finetune")
     parser.add_argument("--vectors", type=Path, help="folder of an embed job's vectors, for a spec of kind index")
     parser.add_argument("--cache", type=Path, help="folder of prepared images that runs share; default: they are kept in memory")
     parser.add_argument("--cache-bytes", type=int, help="most that it may take; default: a quarter of its disk")
@@ -101,7 +102,7 @@ def main() -> int:
     stop = _StopFlag()
     stop.install()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    leads = os.environ.get("LOCAL_RANK", "0") == "0"
+    leads = rank() == 0
     events = Events(arguments.out / "events.jsonl" if leads else None, print_event if leads else None)
     try:
         return _run(arguments, stop, events)
@@ -165,8 +166,10 @@ def _pretrain(arguments: argparse.Namespace, stop: _StopFlag, events: Events) ->
     from ssl_core.data.cache import Cache
     from ssl_core.data.machine import keep_freed_memory
     from ssl_core.export import ExportError
+    from ssl_core.fitting import OutOfMemory
     from ssl_core.loop import Diverged
     from ssl_core.train import train
+    from ssl_core.vitals import Collapsed
 
     if not torch.cuda.is_available():
         keep_freed_memory()
@@ -182,8 +185,13 @@ def _pretrain(arguments: argparse.Namespace, stop: _StopFlag, events: Events) ->
         )
     except Diverged as error:
         raise _Hopeless("diverged", str(error), _DIVERGED_HINT) from error
-    except torch.OutOfMemoryError as error:
-        raise _Hopeless("out_of_memory", str(error).splitlines()[0], "lower trainer.batch_size or data.size") from error
+    except Collapsed as error:
+        raise _Hopeless("collapsed", str(error), error.hint) from error
+    except OutOfMemory as error:
+        raise _Hopeless("out_of_memory", str(error), error.hint) from error
+    except torch.OutOfMemoryError as error:  # before the first step, or between two
+        hint = "set trainer.activations to recompute, raise trainer.accumulate, or lower trainer.batch_size or data.size"
+        raise _Hopeless("out_of_memory", str(error).splitlines()[0], hint) from error
     except ExportError as error:
         raise _Hopeless("diverged", str(error), _DIVERGED_HINT) from error
 
@@ -224,10 +232,49 @@ def _index(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> No
         raise _Hopeless("bad_vectors", str(error), "embed the pictures again (POST /jobs with kind embed)") from error
 
 
+def _measure(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> None:
+    from ssl_core.spec.probe import SPECS
+
+    kind = _kind(arguments.spec)
+    spec = SPECS[kind].model_validate_json(arguments.spec.read_bytes())
+    if arguments.encoder is None:
+        raise _Hopeless("invalid_spec", f"a spec of kind {kind} needs the folder of its encoder", "give it with --encoder FOLDER")
+
+    import torch
+
+    from ssl_core.data.cache import Cache
+    from ssl_core.data.machine import keep_freed_memory
+    from ssl_core.manifest import EncoderError
+    from ssl_core.probing.loop import Diverged
+    from ssl_core.probing.run import measure
+
+    if not torch.cuda.is_available():
+        keep_freed_memory()
+    try:
+        measure(
+            spec,
+            arguments.encoder,
+            arguments.out,
+            data_root=arguments.data_root,
+            cache=None if arguments.cache is None else Cache(arguments.cache, arguments.cache_bytes),
+            events=events,
+            resume=arguments.resume,
+            asked_to_stop=stop,
+        )
+    except EncoderError as error:
+        raise _Hopeless("encoder_error", str(error), "train the encoder again, or restore its files") from error
+    except Diverged as error:
+        raise _Hopeless("diverged", str(error), "lower lr, or take another protocol") from error
+    except torch.OutOfMemoryError as error:
+        raise _Hopeless("out_of_memory", str(error).splitlines()[0], "lower batch_size") from error
+
+
 RUNS: dict[str, Callable[[argparse.Namespace, _StopFlag, Events], None]] = {
     "pretrain": _pretrain,
     "embed": _embed,
     "index": _index,
+    "linear_probe": _measure,
+    "finetune": _measure,
 }
 
 

@@ -11,7 +11,7 @@ Stochastic depth is part of a network and stays. All weights are random.
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,11 @@ from torchvision.models import MaxVit, get_model
 
 from ssl_core.spec.arch_names import TORCHVISION, WS_RESNETS
 from ssl_core.spec.base import nearest
+from ssl_core.spec.patches import resizable_patch
 from ssl_core.ws_resnet import ws_resnet
 
 Stem = Literal["auto", "imagenet", "cifar"]
+Sizes = Literal["one", "several"]
 
 CIFAR_STEM_UP_TO = 64  # px; a 7×7 stride 2 stem and a max-pool would leave 2×2 of a 64 px image
 _LARGEST_PROBED = 1024
@@ -48,14 +50,16 @@ class Encoder(nn.Module):
         return cast(Tensor, self.backbone(images))
 
 
-def build_encoder(arch: str, size: int, stem: Stem = "auto") -> Encoder:
+def build_encoder(arch: str, size: int, stem: Stem = "auto", sizes: Sizes = "one") -> Encoder:
     """Build a network with random weights for square images of `size` px.
 
     arch: a torchvision classifier, ws_resnet18 … ws_resnet152, or timm/<name>. stem: "cifar" is 3×3, stride 1, padding 1 and
-    no max-pool, for ResNets only; "auto" takes it for ResNets up to 64 px. Nothing is downloaded. Raises ValueError for an
-    unknown name, a stem that the network does not have, and a size that it cannot take (with the smallest that works).
+    no max-pool, for ResNets only; "auto" takes it for ResNets up to 64 px. sizes: "several" lets timm's vision transformers take
+    smaller images too (local views), by interpolating their positional embeddings; at `size` they are the same networks, with
+    the same weights. Nothing is downloaded. Raises ValueError for an unknown name, a stem that the network does not have, and a
+    size that it cannot take (with the smallest that works).
     """
-    backbone = _timm(arch, size) if arch.startswith("timm/") else _without_head(_classifier(arch, size))
+    backbone = _timm(arch, size, sizes) if arch.startswith("timm/") else _without_head(_classifier(arch, size))
     stem = _resolve_stem(backbone, arch, size, stem)
     if stem == "cifar":
         _put_cifar_stem(backbone)
@@ -96,16 +100,17 @@ def _maxvit_t(size: int) -> nn.Module:
     return cast(nn.Module, model)
 
 
-def _timm(arch: str, size: int) -> nn.Module:
+def _timm(arch: str, size: int, sizes: Sizes) -> nn.Module:
     """A timm model without its classifier. Only timm's own models: names that would read a hub or a folder are refused."""
     import timm  # takes a second, and most encoders are not timm's
 
     name = arch.removeprefix("timm/")
+    options: dict[str, Any] = {"dynamic_img_size": True} if sizes == "several" and resizable_patch(arch) else {}
     if not timm.is_model(name):
         raise ValueError(f"unknown architecture {arch!r}; in timm, {nearest(name.split('.')[0], timm.list_models())}")
     try:
         try:
-            return timm.create_model(name, pretrained=False, num_classes=0, img_size=size)
+            return timm.create_model(name, pretrained=False, num_classes=0, img_size=size, **options)
         except TypeError as error:
             if "img_size" not in str(error):
                 raise

@@ -76,6 +76,9 @@ def print_event(event: dict[str, Any]) -> None:
         text = f"step {event['step']}  {text}"
     elif kind == "phase":
         text = event["phase"] + (f" {event['done']}/{event['total']}" if event.get("total") else "")
+    elif kind == "health":
+        advice = f"; try: {'; '.join(event['suggestions'])}" if event.get("suggestions") else ""
+        text = f"health  {event['verdict']}: {'; '.join(event['reasons'])}{advice}"
     else:
         text = kind + "  " + "  ".join(f"{key} {value}" for key, value in event.items() if key not in {"at", "type", "manifest"})
     print(f"{event['at'][11:19]}  {text}", file=sys.stderr, flush=True)

@@ -7,6 +7,8 @@ from typing import Literal
 
 import torch
 
+from ssl_core.ranks import Ranks
+
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
@@ -33,13 +35,28 @@ def multiplies_bf16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def choose_devices(asked: int | Literal["auto"], batch_size: int) -> tuple[str, int]:
-    """(accelerator, count): every GPU there is, or one CPU process, unless a count is asked for.
+def choose_devices(asked: int | Literal["auto"], batch_size: int, started: Ranks | None = None) -> tuple[str, int]:
+    """(accelerator, count on this machine): every GPU there is, or one CPU process, unless a count is asked for.
+
+    batch_size: images that go through the network at once, on all devices together.
 
     auto takes fewer GPUs when the batch cannot be shared out equally, at least 2 images each: 256 images on 3 GPUs use 2.
-    Raises ValueError when more GPUs are asked for than there are.
+    started: what torchrun has started, which then decides. Raises ValueError when more GPUs are asked for than there are, or
+    when torchrun has started another number of processes.
     """
     gpus = torch.cuda.device_count()
+    if started is not None:
+        if asked not in ("auto", started.local_size):
+            raise ValueError(
+                f"trainer.devices = {asked}, and torchrun has started {started.local_size} processes here: "
+                f"use {started.local_size}, or 'auto'"
+            )
+        if batch_size % started.world_size or batch_size < 2 * started.world_size:
+            raise ValueError(
+                f"a part of {batch_size} images (trainer.batch_size / trainer.accumulate) must be a multiple of the "
+                f"{started.world_size} processes that torchrun has started, with at least 2 images for each"
+            )
+        return ("gpu" if gpus else "cpu"), started.local_size
     if gpus == 0:
         return "cpu", 1 if asked == "auto" else asked
     if asked != "auto":

@@ -22,10 +22,10 @@ from ssl_core import checkpoints
 from ssl_core.compiling import Compiler, uncompiled
 from ssl_core.evaluation import EvaluationData, NotFinite, evaluate
 from ssl_core.events import Events, Stopped
-from ssl_core.health import judge
 from ssl_core.methods.base import Method
 from ssl_core.spec import TrainSpec
 from ssl_core.stream import Stream
+from ssl_core.vitals import Vitals, gradient_norm
 
 _PROGRESS_SECONDS = 1.0
 EVALUATION_SHARE = 0.05  # of the training time, what evaluations in between may take by default
@@ -33,6 +33,10 @@ EVALUATION_SHARE = 0.05  # of the training time, what evaluations in between may
 
 class Diverged(Exception):
     """The loss, or what the encoder makes of images, is no longer a finite number."""
+
+
+class StoppedEarly(Exception):
+    """A run ended well before its last step, because `trainer.early_stop` says so; its checkpoint is written."""
 
 
 class BetweenSteps(pl.Callback):
@@ -52,11 +56,13 @@ class BetweenSteps(pl.Callback):
         self.compiler = compiler
         self.asked_to_stop = asked_to_stop
         self._on_sigterm = signal.getsignal(signal.SIGTERM)
-        self.history: list[dict[str, float]] = []  # evaluations, oldest first; the first is that of random weights
+        self.vitals = Vitals(spec.trainer, events, spec.optim.warmup_epochs * len(stream.batches))
+        self.over: str | None = None  # why the run ended early, if it did
         self.latest: dict[str, float] = {}
         self.best: float = -math.inf
+        self._looked_at = -1  # the step before which we last looked
         self._measured = -1  # the step that the newest evaluation is of
-        self.steps_total = len(stream)
+        self.steps_total = stream.steps
         self.steps_per_epoch = len(stream.batches)
         epochs = spec.trainer.max_epochs
         self.spread = max(1, round(epochs / 10))  # epochs between two evaluations, at least, where it is ours to choose
@@ -86,9 +92,17 @@ class BetweenSteps(pl.Callback):
         self.events.emit("phase", phase="training")
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
-        """Between two steps."""
+        """Between two steps; not between two parts of one."""
         assert isinstance(pl_module, Method)
-        self._between(trainer, pl_module, trainer.global_step)
+        if trainer.global_step != self._looked_at:
+            self._looked_at = trainer.global_step
+            self._between(trainer, pl_module, trainer.global_step)
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
+        """The gradients are there, unscaled and not clipped yet."""
+        assert isinstance(pl_module, Method)
+        if self._reports_after(trainer.global_step + 1):
+            pl_module.latest["gradient_norm"] = gradient_norm(pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """After the last step."""
@@ -98,7 +112,8 @@ class BetweenSteps(pl.Callback):
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run goes on from, besides what Lightning keeps."""
         return {
-            "history": self.history,
+            "health": self.vitals.watch.state_dict(),
+            "over": self.over,
             "latest": self.latest,
             "best": self.best,
             "rng": torch.get_rng_state(),
@@ -107,7 +122,11 @@ class BetweenSteps(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """See state_dict."""
-        self.history, self.latest, self.best = list(state_dict["history"]), dict(state_dict["latest"]), state_dict["best"]
+        if "health" in state_dict:
+            self.vitals.watch.load_state_dict(state_dict["health"])
+        else:  # a checkpoint of before verdicts looked at more than evaluations
+            self.vitals.watch.evaluations = list(state_dict["history"])
+        self.latest, self.best, self.over = dict(state_dict["latest"]), state_dict["best"], state_dict.get("over")
         self._rng = state_dict["rng"]
         self._evaluated_epoch, self._evaluation_took = state_dict.get("evaluation", (0, 0.0))
 
@@ -115,9 +134,9 @@ class BetweenSteps(pl.Callback):
 
     def _between(self, trainer: pl.Trainer, method: Method, step: int) -> None:
         if step > self._first_step:
-            self.stream.clock.step(self.spec.trainer.batch_size)
+            self.stream.clock.step(self.spec.trainer.batch)
             finished = step == self.steps_total
-            if step % self.spec.trainer.log_every_steps == 0 or step == self._first_step + 1 or finished:
+            if self._reports_after(step):
                 self._report(trainer, method, step)
             if self._random is not None:  # after the first step, so that training starts at once
                 with self.stream.clock.stopped():
@@ -126,6 +145,8 @@ class BetweenSteps(pl.Callback):
             if step % self.steps_per_epoch == 0 and self._evaluates_after(trainer, step // self.steps_per_epoch):
                 with self.stream.clock.stopped():
                     self._evaluate(trainer, method.serving_encoder(), step)
+                if not finished:
+                    self._end_early(trainer, step)
             if finished or time.monotonic() - self._last_progress >= _PROGRESS_SECONDS or step == self._first_step + 1:
                 self._progress(trainer, step)
         due, stop = self._agree(trainer, self._checkpoint_due(step), self.asked_to_stop())
@@ -135,6 +156,9 @@ class BetweenSteps(pl.Callback):
         if stop and step < self.steps_total:
             raise Stopped(step)
         self.compiler.before_step(self.steps_total - step)
+
+    def _reports_after(self, step: int) -> bool:
+        return step % self.spec.trainer.log_every_steps == 0 or step in (self._first_step + 1, self.steps_total)
 
     def _evaluates_after(self, trainer: pl.Trainer, epoch: int) -> bool:
         """At the end; before it as often as asked for, or about ten times but for no more than EVALUATION_SHARE of the time."""
@@ -165,11 +189,34 @@ class BetweenSteps(pl.Callback):
 
     def _report(self, trainer: pl.Trainer, method: Method, step: int) -> None:
         values = {name: float(value) for name, value in method.latest.items()}
-        if not math.isfinite(values.get("train_loss", 0.0)):
-            self.events.emit("metrics", epoch=self._epoch(step), step=step, values=values)
-            raise Diverged(f"train_loss is {values['train_loss']} at step {step}")
+        # In fp16 a step with an infinite gradient is skipped; in other precisions it has spoilt the weights.
+        fatal = ("train_loss",) if self.spec.trainer.precision == "fp16" else ("train_loss", "gradient_norm")
+        for name in fatal:
+            if not math.isfinite(values.get(name, 0.0)):
+                self.events.emit("metrics", epoch=self._epoch(step), step=step, values=values)
+                raise self._diverged(step, f"{name} is {values[name]} at step {step}")
         values["learning_rate"] = float(trainer.optimizers[0].param_groups[0]["lr"])
+        values |= self.vitals.report(method, step, self.spec.trainer.batch)
         self._metrics(step, values | self.stream.clock.shares())
+        self.vitals.pulse(step, self.latest)
+        self._end_if_collapsed(trainer, step)
+
+    def _diverged(self, step: int, why: str) -> Diverged:
+        self.vitals.diverged(step, why)
+        return Diverged(why)
+
+    def _end_if_collapsed(self, trainer: pl.Trainer, step: int) -> None:
+        if self.spec.trainer.on_collapse == "stop" and self._agree(trainer, self.vitals.has_collapsed())[0]:
+            raise self.vitals.collapse(step)
+
+    def _end_early(self, trainer: pl.Trainer, step: int) -> None:
+        if self.spec.trainer.early_stop.measure == "off" or not self._agree(trainer, self.vitals.has_settled())[0]:
+            return
+        self.over = self.vitals.settled(step, self.steps_total)
+        self._checkpoint(trainer, step)
+        self._progress(trainer, step)
+        self.events.emit("note", message=self.over)
+        raise StoppedEarly(self.over)
 
     def _metrics(self, step: int, values: dict[str, float]) -> None:
         self.latest.update(values)
@@ -183,7 +230,7 @@ class BetweenSteps(pl.Callback):
         now = time.monotonic()
         elapsed = now - self._began
         done = step - self._first_step
-        speed = done * self.spec.trainer.batch_size / max(self._trained(), 1e-9)
+        speed = done * self.spec.trainer.batch / max(self._trained(), 1e-9)
         self.events.emit(
             "progress",
             epoch=self._epoch(step),
@@ -203,18 +250,17 @@ class BetweenSteps(pl.Callback):
                 with uncompiled(encoder):
                     figures = evaluate(encoder, self.data, self.spec.evaluate, trainer.strategy.root_device)
             except NotFinite as error:
-                raise Diverged(f"{error} after step {step}") from error
+                raise self._diverged(step, f"{error} after step {step}") from error
             if figures:
-                self.history.append(figures)
                 self._measured = step
                 self._metrics(step, figures)
-                health = judge(self.history)
-                self.events.emit("health", verdict=health.verdict, reasons=health.reasons)
+                self.vitals.evaluated(step, figures)
             self.events.emit("phase", phase="training")
         trainer.strategy.barrier("evaluate")
         self._evaluation_took = time.monotonic() - began
         self._excluded += self._evaluation_took
         self._evaluated_epoch, self._evaluated_at = self._epoch(step), self._trained()
+        self._end_if_collapsed(trainer, step)
 
     def _checkpoint(self, trainer: pl.Trainer, step: int) -> None:
         began = time.monotonic()

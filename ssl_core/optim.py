@@ -11,7 +11,8 @@ Because the rate is a function of the step alone, a resumed run continues as if 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Literal, TypedDict, overload
 
 import torch
@@ -25,10 +26,38 @@ Denominator = Literal["sum_of_norms", "norm_of_sum"]
 Schedule = Literal["cosine", "constant"]
 
 
+class PerStep(LambdaLR):
+    """The rate and, where it has a schedule, the weight decay of each step, both as functions of the step alone.
+
+    decayed: the numbers of the parameter groups whose weight decay follows `decay`; that of the others stays as it is.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        factor: Callable[[int], float],
+        decay: Callable[[int], float] | None = None,
+        decayed: Sequence[int] = (),
+    ) -> None:
+        self._decay, self._decayed = decay, decayed
+        super().__init__(optimizer, factor)
+
+    def step(self, epoch: int | None = None) -> None:
+        """After each optimiser step; called once when the schedule is made."""
+        super().step(epoch)
+        if self._decay is not None:
+            for number in self._decayed:
+                self.optimizer.param_groups[number]["weight_decay"] = self._decay(self.last_epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values: the functions come from the spec again."""
+        return {name: value for name, value in super().state_dict().items() if name not in ("_decay", "_decayed")}
+
+
 class Scheduler(TypedDict):
     """Lightning's form of a schedule that moves after every optimiser step."""
 
-    scheduler: LambdaLR
+    scheduler: PerStep
     interval: Literal["step"]
 
 
@@ -163,7 +192,7 @@ def parameter_groups(
 def learning_rate(
     step: int, *, peak: float, final: float = 0.0, warmup_steps: int = 0, total_steps: int, schedule: Schedule = "cosine"
 ) -> float:
-    """The rate of optimiser step `step`, counted from 0, in a run of `total_steps`.
+    """The rate of optimiser step `step`, counted from 0, in a run of `total_steps` (or the weight decay, which can fall or rise).
 
     Warm-up of W steps: peak · (step + 1) / W, so the first step already moves and step W - 1 has the peak. From there a half
     cosine that reaches `final` in the last step, T - 1; "constant" stays at the peak. Without warm-up step 0 has the peak.
@@ -188,7 +217,9 @@ def build_optimizer(
 
     total_steps and steps_per_epoch count optimiser steps; warm-up is round(warmup_epochs · steps_per_epoch) of them.
     """
-    optimizer = _optimizer(parameter_groups(parameters, config.exclude), config)
+    groups = parameter_groups(parameters, config.exclude)
+    decayed = [number for number, group in enumerate(groups) if "weight_decay" not in group]
+    optimizer = _optimizer(groups, config)
     warmup_steps = round(config.warmup_epochs * steps_per_epoch)
 
     def factor(step: int) -> float:
@@ -202,7 +233,11 @@ def build_optimizer(
         )
         return rate / config.lr
 
-    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
+    decay = None
+    if config.final_weight_decay is not None:
+        decay = partial(learning_rate, peak=config.weight_decay, final=config.final_weight_decay, total_steps=total_steps)
+    scheduler = PerStep(optimizer, factor, decay, decayed)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
 def _optimizer(groups: list[dict[str, Any]], config: OptimConfig) -> Optimizer:

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import NamedTuple, TypedDict
 
 from ssl_core.data.errors import DataError
+from ssl_core.data.labelled import with_labels
 from ssl_core.data.machine import fits_in_memory, memory_bytes, store_bytes
-from ssl_core.data.sources import SourceFacts, describe, resolve_data, stored_size
-from ssl_core.spec import BYOLConfig, FolderData, ImageNetData, MoCoConfig, SimCLRConfig, TrainSpec
+from ssl_core.data.sources import SourceFacts, describe, index_folder, resolve_data, stored_size
+from ssl_core.spec import BYOLConfig, FolderData, ImageNetData, MoCoConfig, SimCLRConfig, SimSiamConfig, TrainSpec
 from ssl_core.spec.arch_names import TORCHVISION
 from ssl_core.spec.base import nearest
+from ssl_core.spec.training import AUTO_BATCH
 
 FEW_IMAGES = 1000
 
@@ -32,6 +34,7 @@ class Estimate(TypedDict, total=False):
     """What the run would take."""
 
     images: int
+    batch_size: int  # images a step; a guess where it is found when the run begins
     size: int  # side of the square the network sees, pixels
     stored_bytes: int  # all training images decoded
     in_memory: bool  # whether they are all kept so in memory
@@ -64,7 +67,7 @@ def check(spec: TrainSpec, data_root: Path, facts: SourceFacts | None = None) ->
         except DataError as error:
             return Preflight(None, problems=[*problems, Problem(error.pointer, f"{error.message} {error.hint}".strip())])
     problems += _size_problems(spec)
-    problems += _data_problems(spec, facts)
+    problems += _data_problems(spec, facts) + _label_problems(spec, data_root)
     estimate = _estimate(spec, facts)
     warnings = [*facts.problems, *_data_warnings(spec, facts, estimate), *_method_warnings(spec, facts)]
     return Preflight(facts, warnings, problems, estimate)
@@ -110,6 +113,20 @@ def _nearest_model(name: str, models: list[str]) -> str:
     return nearest(name, alike or models)
 
 
+def _label_problems(spec: TrainSpec, data_root: Path) -> list[Problem]:
+    """Of the file that evaluate.labels names, if it names one."""
+    data, file = spec.data, spec.evaluate.labels
+    if file == "folder":
+        return []
+    if not isinstance(data, FolderData | ImageNetData):
+        return [Problem("/evaluate/labels", f"the images of '{data.source}' are no files that '{file}' could name: leave it out")]
+    try:
+        with_labels(index_folder(data, data_root)[0], file, data_root, getattr(data, "held_out", 0.1))
+    except DataError as error:
+        return [Problem(error.pointer, f"{error.message} {error.hint}".strip())]
+    return []
+
+
 def _data_problems(spec: TrainSpec, facts: SourceFacts) -> list[Problem]:
     problems = []
     downloads = getattr(spec.data, "download", False)
@@ -118,7 +135,7 @@ def _data_problems(spec: TrainSpec, facts: SourceFacts) -> list[Problem]:
             Problem("/data/path", "none of the sampled images can be opened; they may be damaged or of another format.")
         )
     batch = spec.trainer.batch_size
-    if batch > facts.images:
+    if batch != "auto" and batch > facts.images:
         most = f"use at most {facts.images:,}" if facts.images >= 2 else "training needs at least 2 images"
         problems.append(
             Problem("/trainer/batch_size", f"batch_size = {batch:,} is larger than the {facts.images:,} training images; {most}.")
@@ -153,7 +170,7 @@ def _data_warnings(spec: TrainSpec, facts: SourceFacts, estimate: Estimate) -> l
 
 def _method_warnings(spec: TrainSpec, facts: SourceFacts) -> list[str]:
     warnings = []
-    method, batch = spec.method, spec.trainer.batch_size
+    method, batch = spec.method, _batch(spec, facts)
     if isinstance(method, MoCoConfig) and method.queue_size > facts.images:
         warnings.append(
             f"queue_size {method.queue_size:,} is larger than the {facts.images:,} images: "
@@ -165,6 +182,8 @@ def _method_warnings(spec: TrainSpec, facts: SourceFacts) -> list[str]:
         warnings.append(f"shuffle_bn splits a batch of {batch} into {method.branches.bn_splits} parts of less than 2 images.")
     if isinstance(method, BYOLConfig) and method.branches.predictor.layers == 0 and method.branches.target == "shared":
         warnings.append("BYOL without a predictor and without a target network collapses.")
+    if isinstance(method, SimSiamConfig) and (method.branches.predictor.layers == 0 or method.branches.target == "shared"):
+        warnings.append("SimSiam without a predictor, or with a shared target (no stop-gradient), collapses.")
     if spec.optim.warmup_epochs >= spec.trainer.max_epochs:
         warnings.append(
             f"warmup_epochs {spec.optim.warmup_epochs:g} leaves none of the {spec.trainer.max_epochs} epochs "
@@ -173,16 +192,23 @@ def _method_warnings(spec: TrainSpec, facts: SourceFacts) -> list[str]:
     return warnings
 
 
+def _batch(spec: TrainSpec, facts: SourceFacts) -> int:
+    """The batch size, or a guess at what `auto` will come to."""
+    given = spec.trainer.batch_size
+    return min(AUTO_BATCH, max(2, facts.images // 4)) if given == "auto" else given
+
+
 def _estimate(spec: TrainSpec, facts: SourceFacts) -> Estimate:
     data = resolve_data(spec.data, facts)
     assert data.size is not None
-    side, batch = stored_size(data), spec.trainer.batch_size
+    side, batch = stored_size(data), _batch(spec, facts)
     folder = isinstance(data, FolderData | ImageNetData)  # prepared on the disk, unless it is to be streamed
     kept = data.in_memory == "always" if folder else fits_in_memory(data.in_memory, facts.images, side)
     full, rest = divmod(facts.images, batch)
     steps = full + (not data.drop_last and rest >= 2)
     return Estimate(
         images=facts.images,
+        batch_size=batch,
         size=data.size,
         stored_bytes=store_bytes(facts.images, side),
         in_memory=kept,

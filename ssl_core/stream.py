@@ -20,15 +20,24 @@ from ssl_core.spec import AugmentConfig
 
 
 class Stream:
-    """Yields RawBatch from step `start` on to the last step of the last epoch. Its length is that of the whole run."""
+    """Yields RawBatch from step `start` on to the last step of the last epoch, each in `parts` equal parts if they are several.
 
-    def __init__(self, batches: TrainBatches, epochs: int, start: int, clock: StepClock | None = None) -> None:
+    Its length, for Lightning, is the number of parts in the whole run.
+    """
+
+    def __init__(self, batches: TrainBatches, epochs: int, start: int, clock: StepClock | None = None, parts: int = 1) -> None:
         self.batches = batches
         self.epochs = epochs
         self.start = start
         self.clock = clock or StepClock()
+        self.parts = parts
 
     def __len__(self) -> int:
+        return self.steps * self.parts
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole run."""
         return len(self.batches) * self.epochs
 
     def __iter__(self) -> Iterator[RawBatch]:
@@ -41,7 +50,10 @@ class Stream:
                     batch = next(iterator, None)
                 if batch is None:
                     break
-                yield batch
+                if self.parts == 1:
+                    yield batch
+                else:
+                    yield from map(RawBatch, batch.images.chunk(self.parts), batch.index.chunk(self.parts))
 
     # Lightning asks a loader that can be resumed for its state; ours is the step, which the checkpoint holds anyway.
     def state_dict(self) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 
 from ssl_core import checkpoints
+from ssl_core.assembly import method_of
 from ssl_core.clock import StepClock
 from ssl_core.compiling import Compiler
 from ssl_core.data.batches import TrainBatches, worker_count
@@ -21,19 +21,20 @@ from ssl_core.data.load import LISTED, Data, load_data
 from ssl_core.data.sources import describe, resolve_data
 from ssl_core.data.store import FileStore, choose, on_device
 from ssl_core.durable import write_atomically
-from ssl_core.encoders import build_encoder
 from ssl_core.evaluation import EvaluationData
 from ssl_core.events import Events, Stopped
 from ssl_core.export import export_encoder
+from ssl_core.fitting import OutOfMemory, fitting_below, is_out_of_memory, with_batch_size
 from ssl_core.hardware import choose_devices, choose_precision, multiplies_bf16
 from ssl_core.inference.base import Images
 from ssl_core.inference.prepare import PROJECTION_IMAGES
-from ssl_core.loop import BetweenSteps
+from ssl_core.loop import BetweenSteps, StoppedEarly
 from ssl_core.manifest import read_manifest
-from ssl_core.methods import build_method
 from ssl_core.methods.base import Method
 from ssl_core.preview import sheet_of
-from ssl_core.spec import TrainSpec
+from ssl_core.ranks import launched, local_rank, rank
+from ssl_core.recompute import kept
+from ssl_core.spec import LocalViewsConfig, TrainSpec
 from ssl_core.stream import Stream, ViewModule
 
 
@@ -52,59 +53,62 @@ def train(
     resume: folders of earlier attempts at the same spec; the newest checkpoint in them (or in `out`) that verifies is
     continued, bit for bit on the CPU. asked_to_stop is polled between steps. cache: where decoded images are kept for later
     runs; without it they are kept in memory.
-    Raises DataError (nothing to read), Stopped (after a checkpoint), Diverged, ValueError (devices, image size).
+    Raises DataError (nothing to read), Stopped (after a checkpoint), Diverged, Collapsed, OutOfMemory, ValueError (devices).
     """
     out.mkdir(parents=True, exist_ok=True)
     _quiet()
     spec = _resolved(spec, data_root)
     data = _prepare(spec, data_root, cache, events, asked_to_stop)
 
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    if rank() == 0:
         _draw_sheet(spec, data, out, events)
     if spec.trainer.precision == "bf16" and not multiplies_bf16():
         events.emit("warning", message="This machine has no bf16 arithmetic and emulates it, at a tenth of the speed of fp32.")
-    accelerator, devices = choose_devices(spec.trainer.devices, spec.trainer.batch_size)
+    spec = _with_batch_size(spec, len(data.train), out, resume, events)
+    started, parts = launched(), spec.trainer.accumulate
+    accelerator, devices = choose_devices(spec.trainer.devices, spec.trainer.batch // parts, started)
+    nodes = started.nodes if started else 1
     pl.seed_everything(spec.trainer.seed, verbose=False)
     assert spec.data.size and spec.data.mean and spec.data.std
-    encoder = build_encoder(spec.encoder.arch, spec.data.size, spec.encoder.stem)
-    method = build_method(encoder, encoder.dim, spec.method, spec.optim)
-    method = method.to(memory_format=torch.channels_last)
-
-    rank = int(os.environ.get("LOCAL_RANK", "0"))
-    device = torch.device("cuda", rank) if accelerator == "gpu" else torch.device("cpu")
+    method = method_of(spec)
+    device = torch.device("cuda", local_rank()) if accelerator == "gpu" else torch.device("cpu")
     method.clock = StepClock(device)
     batches = TrainBatches(
         on_device(data.train, device),
-        spec.trainer.batch_size,
+        spec.trainer.batch,
         spec.trainer.seed,
-        rank=rank,
-        world_size=devices,
+        rank=rank(),
+        world_size=devices * nodes,
         drop_last=spec.data.drop_last,
         workers=worker_count(spec.data.workers, devices),
     )
     found = checkpoints.newest([*(folder / "checkpoints" for folder in (out, *resume))])
     method.steps_per_epoch = len(batches)
-    stream = Stream(batches, spec.trainer.max_epochs, found.step if found else 0, method.clock)
-    evaluation = EvaluationData(data.bank, data.queries, spec.data.size, spec.data.mean, spec.data.std)
+    stream = Stream(batches, spec.trainer.max_epochs, found.step if found else 0, method.clock, parts)
+    global_views = spec.augment.model_copy(update={"local_views": LocalViewsConfig()})
+    evaluation = EvaluationData(data.bank, data.queries, spec.data.size, spec.data.mean, spec.data.std, global_views)
     encoders = [each for each in (method.branches.encoder, method.branches.target_encoder) if each is not None]
     compiler = Compiler(spec.trainer.compile, encoders, on_gpu=device.type == "cuda")
     between = BetweenSteps(spec, events, out, stream, evaluation, compiler, asked_to_stop)
     if found is not None:
-        if rank == 0:
+        if rank() == 0:
             checkpoints.carry_best(found.path.parent, out / "checkpoints")
         events.emit("resumed", file=found.path.name, step=found.step)
 
-    if found is not None and found.step >= len(stream):  # only the export was missing
-        state = checkpoints.AtomicCheckpointIO().load_checkpoint(found.path)
+    state = checkpoints.AtomicCheckpointIO().load_checkpoint(found.path) if found and _may_be_over(found, stream, spec) else None
+    own = state["callbacks"][between.state_key] if state is not None else {}
+    if state is not None and found is not None and (found.step >= stream.steps or own.get("over")):  # only the export was missing
         method.load_state_dict(state["state_dict"])
-        between.load_state_dict(state["callbacks"][between.state_key])
+        between.load_state_dict(own)
     else:
         trainer = pl.Trainer(
             accelerator=accelerator,
             devices=devices,
-            strategy="ddp" if devices > 1 else "auto",
+            num_nodes=nodes,
+            strategy="ddp" if devices * nodes > 1 else "auto",
             precision=choose_precision(spec.trainer.precision),
             max_epochs=1,  # one stream, see stream.py
+            accumulate_grad_batches=parts,
             gradient_clip_val=spec.trainer.gradient_clip,
             callbacks=[between],
             plugins=[checkpoints.AtomicCheckpointIO()],
@@ -116,17 +120,44 @@ def train(
             default_root_dir=out,
         )
         views = ViewModule(stream, spec.augment, spec.data.size, spec.data.mean, spec.data.std, spec.trainer.seed)
-        trainer.fit(method, datamodule=views, ckpt_path=found.path if found else None)
+        too_much = None
+        try:
+            trainer.fit(method, datamodule=views, ckpt_path=found.path if found else None)
+        except StoppedEarly:
+            pass
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            too_much = str(error).splitlines()[0]
+        if too_much is not None:  # outside of the handler, which holds what the failed step had made
+            del trainer, views
+            raise OutOfMemory(spec.trainer.batch, too_much, fitting_below(spec, device))
         _tell_unreadable(data, batches, events)
     return _export(method, spec, data, between, out, events)
 
 
-def _resolved(spec: TrainSpec, data_root: Path) -> TrainSpec:
-    """Size and normalisation filled in, for specs that did not come through `presets.complete`."""
-    if spec.data.size and spec.data.mean and spec.data.std:
+def _may_be_over(found: checkpoints.Found, stream: Stream, spec: TrainSpec) -> bool:
+    """Whether the checkpoint could be that of the end of the run."""
+    return found.step >= stream.steps or spec.trainer.early_stop.measure != "off"
+
+
+def _with_batch_size(spec: TrainSpec, images: int, out: Path, resume: Sequence[Path], events: Events) -> TrainSpec:
+    """See fitting.py. Ranks above 0 are started later, and read what the first has found."""
+    if spec.trainer.batch_size != "auto":
         return spec
-    facts = describe(spec.data, data_root)
-    return spec.changed(data=resolve_data(spec.data, facts, has_gpu=torch.cuda.is_available()).model_dump())
+    accelerator, devices = choose_devices(spec.trainer.devices, 2**16)  # of GPUs a power of two
+    device = torch.device("cuda", local_rank()) if accelerator == "gpu" else torch.device("cpu")
+    spec, note = with_batch_size(spec, images, devices, device, out, resume)
+    events.emit("note", message=note)
+    return spec
+
+
+def _resolved(spec: TrainSpec, data_root: Path) -> TrainSpec:
+    """Sizes and normalisation filled in, for specs that did not come through `presets.complete`."""
+    if not (spec.data.size and spec.data.mean and spec.data.std):
+        facts = describe(spec.data, data_root)
+        spec = spec.changed(data=resolve_data(spec.data, facts, has_gpu=torch.cuda.is_available()).model_dump())
+    return spec.with_local_side()
 
 
 def _prepare(spec: TrainSpec, data_root: Path, cache: Cache | None, events: Events, asked_to_stop: Callable[[], bool]) -> Data:
@@ -152,6 +183,7 @@ def _prepare(spec: TrainSpec, data_root: Path, cache: Cache | None, events: Even
         max_eval_images=spec.evaluate.max_images,
         seed=spec.trainer.seed,
         cache=cache,
+        labels=spec.evaluate.labels,
     )
     for note in data.notes:
         events.emit("warning", message=note)
@@ -190,11 +222,12 @@ def _tell_unreadable(data: Data, batches: TrainBatches, events: Events) -> None:
 
 def _export(method: Method, spec: TrainSpec, data: Data, between: BetweenSteps, out: Path, events: Events) -> Path:
     folder = out / "encoder"
-    if int(os.environ.get("LOCAL_RANK", "0")) != 0:
+    if rank() != 0:
         return folder
     events.emit("phase", phase="exporting")
     facts = {"source": spec.data.source, "images": len(data.train), "fingerprint": data.fingerprint}
-    folder = export_encoder(method.serving_encoder(), spec, facts, between.latest, out, _some_images(data, spec))
+    with kept(method.serving_encoder()):
+        folder = export_encoder(method.serving_encoder(), spec, facts, between.latest, out, _some_images(data, spec))
     for name, backend in read_manifest(folder).backends.items():
         if not backend.used:
             events.emit("warning", message=f"{name} will not be used to serve this encoder: {backend.reason}")

@@ -13,11 +13,14 @@ from jobs.indexes import IndexPlace
 from jobs.records import Claim, EncoderDraft, ResultDraft
 from jobs.repository import Repository
 
+SHOWN_CLASSES = 50  # with more, a job's body has the figures alone, and result.json the rest
+
 
 class Kind(Protocol):
     """What is asked of a kind; everything else in a job's life is the same for all."""
 
     product: str  # what it leaves behind, in words
+    missing: str  # the code of the error when what it starts from is gone
 
     def arguments(self, claim: Claim, repository: Repository, home: Path) -> list[str]:
         """More words for the command line. Raises NotFound."""
@@ -43,6 +46,7 @@ class Pretrain:
     """From pictures to an encoder."""
 
     product = "encoder"
+    missing = "encoder_error"
 
     def arguments(self, claim: Claim, repository: Repository, home: Path) -> list[str]:
         return []
@@ -65,6 +69,7 @@ class Embed:
     """From pictures and an encoder to vectors."""
 
     product = "vectors"
+    missing = "encoder_error"
 
     def arguments(self, claim: Claim, repository: Repository, home: Path) -> list[str]:
         return ["--encoder", str(home / repository.encoder(claim.spec["encoder"]).folder)]
@@ -87,6 +92,7 @@ class Index:
     """From vectors to what finds the nearest of them."""
 
     product = "index"
+    missing = "bad_vectors"
 
     def arguments(self, claim: Claim, repository: Repository, home: Path) -> list[str]:
         made = repository.get(claim.spec["vectors"]).result
@@ -113,4 +119,35 @@ class Index:
             shutil.rmtree(folder / "index", ignore_errors=True)
 
 
-KINDS: dict[str, Kind] = {"pretrain": Pretrain(), "embed": Embed(), "index": Index()}
+class Measure:
+    """From labelled pictures and an encoder to what it is worth: kinds linear_probe and finetune."""
+
+    product = "result"
+    missing = "encoder_error"
+
+    def arguments(self, claim: Claim, repository: Repository, home: Path) -> list[str]:
+        return ["--encoder", str(home / repository.encoder(claim.spec["encoder"]).folder)]
+
+    def publish(self, claim: Claim, artifacts: Artifacts, out: Path) -> ResultDraft:
+        folder = artifacts.publish_result(claim.job_id, claim.attempt, out / "result")
+        made = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        del made["format_version"]
+        if len(made["classes"]) > SHOWN_CLASSES:
+            made = {name: value for name, value in made.items() if name not in ("confusion", "per_class", "classes")}
+        return ResultDraft(str(folder.relative_to(artifacts.home)), made)
+
+    def record(self, claim: Claim, repository: Repository, draft: ResultDraft) -> str:
+        repository.finish(claim.job_id, claim.attempt, draft)
+        return draft.folder
+
+    def clear(self, claim: Claim, artifacts: Artifacts) -> None:
+        artifacts.clear_features(claim.job_id, claim.attempt)
+
+
+KINDS: dict[str, Kind] = {
+    "pretrain": Pretrain(),
+    "embed": Embed(),
+    "index": Index(),
+    "linear_probe": Measure(),
+    "finetune": Measure(),
+}

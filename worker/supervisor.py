@@ -124,11 +124,8 @@ class _Attempt:
             more = self.kind.arguments(self.claim, self.repository, self.settings.home)
             return Child.start(command, spec, self.out, self.settings.data_root, resume, env, cache, cache_bytes, more)
         except NotFound as missing:
-            error = {
-                "code": "encoder_error",
-                "message": str(missing),
-                "hint": "submit the job again with an encoder that there is",
-            }
+            hint = "submit the job again, with an encoder, or vectors, that there are"
+            error = {"code": self.kind.missing, "message": str(missing), "hint": hint}
             self.repository.fail(self.claim.job_id, self.claim.attempt, error)
             return None
         except OSError as error:

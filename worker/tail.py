@@ -10,7 +10,7 @@ from typing import Any
 
 from jobs.records import Point, Report
 
-_KEPT = frozenset({"data", "warning", "resumed", "error", "stopped"})  # what goes into the job's events as it is
+_KEPT = frozenset({"data", "warning", "note", "resumed", "error", "stopped"})  # what goes into the job's events as it is
 _BURST = 1 << 20  # bytes read at once
 
 

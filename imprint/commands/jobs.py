@@ -49,7 +49,16 @@ Target = Annotated[
 ]
 Preset = Annotated[str | None, typer.Option(help="A recipe: simclr, moco_v2, byol, vicreg, …")]
 Epochs = Annotated[int | None, typer.Option(help="How often each picture is seen.")]
-BatchSize = Annotated[int | None, typer.Option(help="Pictures per step.")]
+
+
+def _batch_size(text: str) -> int | str:
+    """A number, or the word auto; anything else is a usage error."""
+    return text if text == "auto" else int(text)
+
+
+BatchSize = Annotated[
+    int | None, typer.Option(parser=_batch_size, metavar="N|auto", help="Pictures per step; auto: as many as fit into memory.")
+]
 Arch = Annotated[str | None, typer.Option(help="resnet18, vit_b_16, ws_resnet50, timm/<name>, …")]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any field, by its dotted path; repeatable.")
@@ -106,7 +115,7 @@ def body_of(
 
 def list_jobs(
     status: Annotated[str | None, typer.Option(help="queued, running, paused, succeeded, failed or cancelled.")] = None,
-    method: Annotated[str | None, typer.Option(help="moco, simclr, byol, vicreg.")] = None,
+    method: Annotated[str | None, typer.Option(help="Such as simclr, moco, byol, simsiam.")] = None,
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only with this label; repeatable.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 20,
     as_json: AsJson = False,
@@ -123,6 +132,21 @@ def list_jobs(
         console().print(tables.jobs(found))
     else:
         console().print("no jobs" if status or method or label else "no jobs yet; start one with: imprint train digits")
+
+
+def show(job: JobId = "latest", as_json: AsJson = False, server: Server = None) -> None:
+    """Show a job as it is now: how far it is, or what came out."""
+    from imprint import progress
+
+    client = connect(server)
+    found = client.job(job_id(client, job))
+    if as_json:
+        print(json.dumps(found.raw))
+        return
+    screen = console()
+    if not found.final:
+        screen.print(progress.picture(found))
+    screen.print(progress.summary(found))
 
 
 def watch(job: JobId = "latest", as_json: AsJson = False, server: Server = None) -> None:
@@ -192,6 +216,8 @@ def _follow(client: Client, job: str, as_json: bool) -> None:
 
 
 def _what_next(job: Job) -> list[str]:
+    if job.status == "succeeded" and job.kind != "pretrain":
+        return [f"See it again with: imprint job {job.id}"]
     if job.status == "succeeded":
         return [f"Embed pictures with it: imprint embed FOLDER -o vectors.npy --encoder {job.encoder}"]
     if job.status == "paused":

@@ -20,8 +20,10 @@ from torch import Tensor
 from ssl_core.data.cache import Cache, NoRoom
 from ssl_core.data.defaults import resolve_data, stored_size
 from ssl_core.data.errors import DataError
+from ssl_core.data.labelled import with_labels
 from ssl_core.data.machine import fits_in_memory
 from ssl_core.data.prepared import prepared_stores
+from ssl_core.data.scan import FolderIndex
 from ssl_core.data.sources import (
     CIFAR10_FOLDER,
     STL10_BYTES,
@@ -71,6 +73,7 @@ def load_data(
     seed: int = 0,
     max_unreadable: float = 1.0,
     cache: Cache | None = None,
+    labels: str = "folder",
 ) -> Data:
     """Read a source. `size` overrides data.size; what is still open is filled in as `resolve_data` does.
 
@@ -78,29 +81,36 @@ def load_data(
     without a cache, or without room in it, they are decoded into memory if they fit, else streamed from their files.
 
     `bank` and `queries` are at most `max_eval_images` each, chosen by `seed`, cut to the size the network sees.
-    `progress(done, total)` counts images: those trained on, then files decoded for evaluation. Raises DataError if the share
-    of unreadable files is above `max_unreadable`, or if none can be read.
+    `progress(done, total)` counts images: those trained on, then files decoded for evaluation. `labels`: "folder", or a CSV
+    file that labels some of a folder's images, see `labelled.with_labels`. Raises DataError if the share of unreadable files
+    is above `max_unreadable`, or if none can be read.
     """
     if size is not None:
         data = data.changed(size=size)
     if isinstance(data, FolderData | ImageNetData):
-        return _folder(data, data_root, progress, max_eval_images, seed, max_unreadable, cache)
+        return _folder(data, data_root, progress, max_eval_images, seed, max_unreadable, cache, labels)
+    if labels != "folder":
+        hint = "Leave evaluate.labels out: it has labels of its own."
+        raise DataError("/evaluate/labels", f"the images of {data.source!r} are not files that {labels!r} could name.", hint)
     facts = describe(data, data_root)
     data = resolve_data(data, facts)
     assert data.size is not None
-    stored = stored_size(data)
-    if isinstance(data, DigitsData):
-        train, held = _digits(data, stored)
-    elif isinstance(data, Cifar10Data):
-        train, held = _cifar10(data, data_root, stored)
-    else:
-        assert isinstance(data, Stl10Data)
-        train, held = _stl10(data, data_root, stored)
+    train, held = packed_stores(data, data_root, stored_size(data))
     if progress is not None:
         progress(len(train), len(train))
     bank, queries = (choose(side, max_eval_images, data.size, seed) for side in (train, held))
     fingerprint = facts.fingerprint or describe(data, data_root).fingerprint  # "" before a download
     return Data(train, bank, queries, [], 0, fingerprint, facts.classes, len(held))
+
+
+def packed_stores(data: DataConfig, data_root: Path, stored: int) -> tuple[ImageStore, ImageStore]:
+    """Both sides, to train on and held out, at `stored` px, of a source whose images are not files of their own."""
+    if isinstance(data, DigitsData):
+        return _digits(data, stored)
+    if isinstance(data, Cifar10Data):
+        return _cifar10(data, data_root, stored)
+    assert isinstance(data, Stl10Data)
+    return _stl10(data, data_root, stored)
 
 
 def _folder(
@@ -111,18 +121,48 @@ def _folder(
     seed: int,
     max_unreadable: float,
     cache: Cache | None,
+    labels: str,
 ) -> Data:
     index, facts = index_folder(data, data_root)
+    if labels != "folder":
+        index = with_labels(index, labels, data_root, data.held_out if isinstance(data, FolderData) else 0.1)
     resolved = resolve_data(data, facts)
     assert resolved.size is not None
     size, stored = resolved.size, stored_size(resolved)
+    train, queried, unreadable, notes = folder_stores(data, index, facts.fingerprint, stored, cache, progress, max_unreadable)
+    bank = choose(train, max_eval_images, size, seed, progress)
+    queries = choose(queried, max_eval_images, size, seed, progress)
+    for store in (train, queried):
+        if isinstance(store, FileStore):
+            unreadable += [(store.paths[number], reason) for number, reason in sorted(store.unreadable.items())]
+    if isinstance(train, FileStore):
+        sampled = min(max_eval_images, len(train))
+        _readable_enough(len(train.unreadable), sampled, unreadable, data.path, max_unreadable)
+    fingerprint, held = facts.fingerprint, len(index.held_out)
+    return Data(train, bank, queries, unreadable[:LISTED], len(unreadable), fingerprint, index.classes, held, notes)
+
+
+def folder_stores(
+    data: FolderData | ImageNetData,
+    index: FolderIndex,
+    fingerprint: str,
+    stored: int,
+    cache: Cache | None,
+    progress: Progress | None,
+    max_unreadable: float = 1.0,
+) -> tuple[ImageStore, ImageStore, Unreadable, tuple[str, ...]]:
+    """Both sides of a folder at `stored` px, what could not be read so far, and sentences worth a warning.
+
+    Mapped from the cache if there is room in it, else decoded into memory (the side to train on, if it fits), else files.
+    Raises DataError if too many are unreadable.
+    """
     labels, held_labels = _labels(index.train_labels), _labels(index.held_out_labels)
     unreadable: Unreadable = []
     notes: tuple[str, ...] = ()
     prepared = None
     if cache is not None and data.in_memory != "never":
         try:
-            prepared = prepared_stores(cache, index, facts.fingerprint, stored, (labels, held_labels), progress)
+            prepared = prepared_stores(cache, index, fingerprint, stored, (labels, held_labels), progress)
         except NoRoom as why:
             notes = (f"The images are not kept decoded on the disk: {why}.",)
     train: ImageStore
@@ -140,16 +180,7 @@ def _folder(
         else:
             train = FileStore(index.root, index.train, stored, labels)
         queried = FileStore(index.root, index.held_out, stored, held_labels)
-    bank = choose(train, max_eval_images, size, seed, progress)
-    queries = choose(queried, max_eval_images, size, seed, progress)
-    for store in (train, queried):
-        if isinstance(store, FileStore):
-            unreadable += [(store.paths[number], reason) for number, reason in sorted(store.unreadable.items())]
-    if isinstance(train, FileStore):
-        sampled = min(max_eval_images, len(train))
-        _readable_enough(len(train.unreadable), sampled, unreadable, data.path, max_unreadable)
-    fingerprint, held = facts.fingerprint, len(index.held_out)
-    return Data(train, bank, queries, unreadable[:LISTED], len(unreadable), fingerprint, index.classes, held, notes)
+    return train, queried, unreadable, notes
 
 
 def _readable_enough(bad: int, of: int, unreadable: Unreadable, path: str, max_unreadable: float) -> None:

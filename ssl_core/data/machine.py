@@ -54,6 +54,17 @@ def keep_freed_memory(kept: int = 2**30) -> bool:
     return bool(mallopt(trim_threshold, kept) and mallopt(mmap_threshold, largest_mmap_threshold))
 
 
+def few_arenas(count: int = 2) -> bool:
+    """Let glibc's allocator have at most so many heaps, which otherwise grow apart with the number of threads, and with them what
+    is freed and not given back. For a process that lives long. Returns whether it was done (not without glibc)."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    arena_max = -8  # <malloc.h>
+    return bool(mallopt(arena_max, count))
+
+
 def return_freed_memory() -> bool:
     """Hand freed memory back to the system now. Returns whether any was (False without glibc). The opposite of the above, for a
     process that lives long and has just dropped something large."""

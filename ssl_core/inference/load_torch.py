@@ -18,15 +18,21 @@ from ssl_core.manifest import MODEL_FILE, EncoderCorrupt, Manifest, UnsupportedF
 
 def load_torch(folder: Path, manifest: Manifest, device: str) -> OnTorch:
     """The encoder on a device, in bf16 on GPUs that multiply it. Raises EncoderCorrupt and UnsupportedFormat."""
+    encoder = load_encoder(folder, manifest)
+    place = torch.device(device)
+    bf16 = place.type == "cuda" and torch.cuda.get_device_capability(place)[0] >= 8
+    return OnTorch(_served(encoder, manifest), place, "bf16" if bf16 else "fp32")
+
+
+def load_encoder(folder: Path, manifest: Manifest) -> Encoder:
+    """The network itself with its weights, on the CPU, to be trained further. Raises EncoderCorrupt, UnsupportedFormat."""
     encoder = _build(manifest, folder)
     state = _verified_weights(folder, manifest)
     try:
         encoder.backbone.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise EncoderCorrupt(f"{folder / MODEL_FILE} does not fit {manifest.arch}: {error}") from error
-    place = torch.device(device)
-    bf16 = place.type == "cuda" and torch.cuda.get_device_capability(place)[0] >= 8
-    return OnTorch(_served(encoder, manifest), place, "bf16" if bf16 else "fp32")
+    return encoder
 
 
 def random_torch(folder: Path, manifest: Manifest, seed: int) -> OnTorch:

@@ -92,4 +92,4 @@ def _squared(tokens: Tensor) -> Tensor:
     side = math.isqrt(count)
     if side * side != count:
         raise NoGrid(f"{count} tokens are not a square of patches")
-    return tokens.reshape(len(tokens), side, side, -1)
+    return tokens.reshape(-1, side, side, int(tokens.shape[2]))  # a tracer would keep `len`, that of its example

@@ -4,15 +4,32 @@ from __future__ import annotations
 
 from torch import nn
 
+from ssl_core.methods.barlow_twins import BarlowTwins
 from ssl_core.methods.base import Method
 from ssl_core.methods.byol import BYOL
+from ssl_core.methods.dino import DINO
 from ssl_core.methods.moco import MoCo
+from ssl_core.methods.mocov3 import MoCoV3
+from ssl_core.methods.nnclr import NNCLR
 from ssl_core.methods.simclr import SimCLR
+from ssl_core.methods.simsiam import SimSiam
+from ssl_core.methods.swav import SwAV
 from ssl_core.methods.vicreg import VICReg
 from ssl_core.spec.methods import MethodConfig
 from ssl_core.spec.training import OptimConfig
 
-METHODS: dict[str, type[Method]] = {"moco": MoCo, "simclr": SimCLR, "byol": BYOL, "vicreg": VICReg}
+METHODS: dict[str, type[Method]] = {
+    "moco": MoCo,
+    "simclr": SimCLR,
+    "byol": BYOL,
+    "vicreg": VICReg,
+    "simsiam": SimSiam,
+    "barlow_twins": BarlowTwins,
+    "nnclr": NNCLR,
+    "swav": SwAV,
+    "dino": DINO,
+    "mocov3": MoCoV3,
+}
 
 
 def build_method(encoder: nn.Module, feature_dim: int, config: MethodConfig, optim: OptimConfig) -> Method:
@@ -20,4 +37,18 @@ def build_method(encoder: nn.Module, feature_dim: int, config: MethodConfig, opt
     return METHODS[config.name](encoder, feature_dim, config, optim)
 
 
-__all__ = ["BYOL", "METHODS", "Method", "MoCo", "SimCLR", "VICReg", "build_method"]
+__all__ = [
+    "BYOL",
+    "DINO",
+    "METHODS",
+    "NNCLR",
+    "BarlowTwins",
+    "Method",
+    "MoCo",
+    "MoCoV3",
+    "SimCLR",
+    "SimSiam",
+    "SwAV",
+    "VICReg",
+    "build_method",
+]

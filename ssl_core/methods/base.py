@@ -38,7 +38,9 @@ class Method(pl.LightningModule):
         self.branches = Branches(encoder, feature_dim, config.branches)
         self.latest: dict[str, Tensor] = {}
         self.steps_per_epoch: int | None = None  # set it where one epoch of the Trainer is not one of the data
+        self.steps_done = 0  # optimiser steps before this one, as the Trainer counts them
         self.clock = StepClock()
+        self._epoch_steps: int | None = None
         self._total_steps = math.inf
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -46,7 +48,7 @@ class Method(pl.LightningModule):
         raise NotImplementedError
 
     def serving_encoder(self) -> nn.Module:
-        """The network to export: the one that gradients train, never its moving average."""
+        """The network to export: the one that gradients train, not its moving average, where a method does not say otherwise."""
         return self.branches.encoder
 
     def forward(self, images: Tensor) -> Tensor:
@@ -80,10 +82,28 @@ class Method(pl.LightningModule):
         top1, top5 = contrast_accuracy(similarities, labels)
         return {"contrast_top1": top1, "contrast_top5": top5}
 
+    def gauges(self, step: int, images: int) -> dict[str, float]:
+        """Further figures of a report that need no device: what follows from the step, with so many images in each.
+
+        `loss_at_chance` is what a cross-entropy comes to when nothing is told apart, ln of the number of candidates: a
+        train_loss that stays there is a sign of ill health (ssl_core/health/).
+        """
+        return {}
+
     def on_train_start(self) -> None:
         """Lightning's hook. The length of the run is asked for once: Lightning works it out anew each time."""
         total = float(self.trainer.estimated_stepping_batches)
         self._total_steps = total if total > 0 else math.inf  # Lightning says -1 for a loader without a length
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Lightning's hook. What follows a schedule asks for `steps_done`, which a resumed run counts on from where it was."""
+        self.steps_done = self.trainer.global_step
+
+    @property
+    def epochs_done(self) -> float:
+        """Epochs before this step, fractions included; 0 where nobody has said how long one is (outside a Trainer)."""
+        steps = self.steps_per_epoch or self._epoch_steps
+        return self.steps_done / steps if steps else 0.0
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
@@ -115,5 +135,5 @@ class Method(pl.LightningModule):
             raise ValueError(
                 "the schedule needs the length of the run: give the Trainer max_epochs or max_steps, and a loader with a length"
             )
-        per_epoch = self.steps_per_epoch or math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
-        return build_optimizer(self, self.optim, int(total), per_epoch)
+        self._epoch_steps = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+        return build_optimizer(self, self.optim, int(total), self.steps_per_epoch or self._epoch_steps)

@@ -9,13 +9,14 @@ Served: the online encoder.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from ssl_core.methods.base import Method
-from ssl_core.parts.gather import gather
+from ssl_core.parts.gather import gather, world_size
 from ssl_core.parts.pair_loss import pair_loss
 from ssl_core.parts.precision import paired_similarity, similarity_matrix
 from ssl_core.parts.queue import KeyQueue
@@ -62,3 +63,12 @@ class MoCo(Method):
     def _loss(self, similarities: Tensor, labels: Tensor) -> Tensor:
         loss = self.config.loss
         return pair_loss(similarities, labels, loss.kind, loss.temperature, loss.eqco_alpha, self.queue.size)
+
+    def gauges(self, step: int, images: int) -> dict[str, float]:
+        """queue_filled: the share of the queue that holds keys of images, not yet random vectors."""
+        loss, ways = self.config.loss, 1 + self.config.symmetric
+        pushed = step * images if self.config.gather_keys else step * images // world_size()
+        filled = {"queue_filled": min(1.0, pushed / self.queue.size)}
+        if loss.kind != "ce":
+            return filled
+        return filled | {"loss_at_chance": self.config.loss_scale * ways * math.log1p(loss.eqco_alpha or self.queue.size)}

@@ -1,13 +1,16 @@
 """SimCLR: tell the other view of the same image from the other images of the batch.
 
 One network makes queries and keys, and the gradient flows through both. NT-Xent uses all 2N - 2 views of the other images;
-`cross_view` only their second views, N - 1. EqCo's margin makes either count weigh as alpha would.
+`cross_view` only their second views, N - 1. EqCo's margin makes either count weigh as alpha would. `decoupled` takes the
+positive out of the denominator, for small batches.
 
-Chen et al. 2020, arXiv:2002.05709; EqCo: Zhu et al. 2020, arXiv:2010.01929. Served: the online encoder.
+Chen et al. 2020, arXiv:2002.05709; EqCo: Zhu et al. 2020, arXiv:2010.01929; DCL: Yeh et al. 2021, arXiv:2110.06848.
+Served: the online encoder.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +18,7 @@ from torch import Tensor
 
 from ssl_core.methods.base import Method
 from ssl_core.parts.branches import Direction
+from ssl_core.parts.decoupled import decoupled_cross_entropy, mises_fisher_weights
 from ssl_core.parts.gather import gather_with_gradient, rank
 from ssl_core.parts.pair_loss import pair_loss
 from ssl_core.parts.precision import similarity_matrix
@@ -83,6 +87,26 @@ class SimCLR(Method):
 
     def _loss(self, similarities: Tensor, labels: Tensor) -> Tensor:
         """EqCo's count is 2N - 2 for NT-Xent; for cross_view N, the batch, as in the reference implementation."""
+        if self.config.decoupled != "off":
+            return self._decoupled(similarities, labels)
         loss, columns = self.config.loss, similarities.shape[1]
         negatives = columns - 1 if self.config.negatives == "nt_xent" else columns
         return pair_loss(similarities, labels, loss.kind, loss.temperature, loss.eqco_alpha, negatives)
+
+    def _decoupled(self, similarities: Tensor, labels: Tensor) -> Tensor:
+        """DCL; for dclw, the rows of each direction (NT-Xent has two) are weighed among themselves."""
+        weights = None
+        if self.config.decoupled == "dclw":
+            positives = similarities.gather(1, labels.unsqueeze(1)).view(2 if self.config.negatives == "nt_xent" else 1, -1)
+            weights = mises_fisher_weights(positives, self.config.decoupled_sigma).flatten()
+        return decoupled_cross_entropy(similarities, labels, self.config.loss.temperature, weights)
+
+    def gauges(self, step: int, images: int) -> dict[str, float]:
+        """The loss at chance: all 2N - 1 candidates of nt_xent, or N of cross_view, equally similar."""
+        config, paired = self.config, self.config.negatives == "nt_xent"
+        if config.loss.kind != "ce":
+            return {}
+        negatives = 2 * images - 2 if paired else images - 1
+        margin = 1.0 if config.loss.eqco_alpha is None else config.loss.eqco_alpha / (negatives if paired else images)
+        ways = 2 if config.symmetric and not paired else 1
+        return {"loss_at_chance": config.loss_scale * ways * math.log1p(margin * negatives)}

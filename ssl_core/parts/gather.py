@@ -32,6 +32,16 @@ def gather(x: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+@torch.no_grad()
+def mean_over_ranks(x: Tensor) -> Tensor:
+    """The mean of all ranks' `x`, of one shape, without gradient."""
+    if world_size() == 1:
+        return x.detach()
+    total = x.detach().clone()
+    dist.all_reduce(total)
+    return total / world_size()
+
+
 class _GatherWithGradient(torch.autograd.Function):
     """Forward: all-gather. Backward: each rank's rows get the sum of the gradients that all ranks have for them."""
 

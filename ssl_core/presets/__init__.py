@@ -1,7 +1,7 @@
 """How a user's partial spec becomes a complete one. Knows no torch.
 
 Layers, later ones win: the recipe, what the data asks for, what the user wrote. What neither a paper nor the user fixed
-(epochs of the default recipe, a batch or queue larger than the data) then follows the number of images and the machine.
+(all of `auto`, which runs when nothing is named; a batch or queue larger than the data) follows the images and the machine.
 Every such choice is a note, so that the job's owner reads what was chosen and why.
 """
 
@@ -14,12 +14,25 @@ from pathlib import Path
 from typing import Any
 
 from ssl_core.data.sources import SourceFacts, resolve_data
+from ssl_core.presets.auto import Choice, Situation, choose
 from ssl_core.presets.recipe import Recipe
 from ssl_core.presets.recipes import PRESETS, default
 from ssl_core.spec import TrainSpec, nearest
+from ssl_core.spec.training import AUTO_BATCH
 
 # The recipe behind `"method": {"name": …}` when no preset is named.
-_BY_METHOD = {"moco": "moco_v2", "simclr": "default", "byol": "byol", "vicreg": "vicreg"}
+_BY_METHOD = {
+    "moco": "moco_v2",
+    "simclr": "default",
+    "byol": "byol",
+    "vicreg": "vicreg",
+    "simsiam": "simsiam",
+    "barlow_twins": "barlow_twins",
+    "nnclr": "nnclr",
+    "swav": "swav",
+    "dino": "dino",
+    "mocov3": "moco_v3",
+}
 
 # Digits are not symmetric and have no colour: affine and contrast views, whatever the recipe would do to photographs.
 # The standard stem is four times as fast as the CIFAR stem and enough for strokes that were 8×8 pixels.
@@ -72,25 +85,35 @@ def complete(
     gpu = has_gpu() if gpu is None else gpu
     name, recipe = _recipe(sections, preset)
     user = {key: value for key, value in sections.items() if value is not None}
+    why: list[str] = []
+    if name == "auto" and facts is not None:
+        choice = _chosen(recipe, user, facts, gpu)
+        recipe, why = choice.recipe, _told(choice, user, facts)
     layer = recipe.layer()
     named = _method_name(user)
     if named is not None and named != layer["method"]["name"]:
         # Another method than the preset's: what is left open in it is that method's own recipe's, not the bare parts'.
-        layer["method"] = PRESETS[_BY_METHOD[named]]().method.model_dump()
+        layer["method"] = recipe_of(named).method.model_dump()
     if recipe.data and "data" not in user:
         user["data"] = recipe.data
     spec = TrainSpec.model_validate(_merge(_data_layer(layer, user), user))
     if facts is None:
         return Completed(spec, name, [])
-    spec = spec.changed(data=resolve_data(spec.data, facts, has_gpu=gpu).model_dump())
+    spec = spec.changed(data=resolve_data(spec.data, facts, has_gpu=gpu).model_dump()).with_local_side()
     if (spec.data.size or 0) <= _SMALL_IMAGE and spec.data.source != "digits":
         spec = _without_blur(spec, user)
-    return _fit(spec, name, recipe, user, facts, gpu)
+    done = _fit(spec, name, recipe, user, facts, gpu)
+    return Completed(done.spec, name, [*why, *done.notes])
 
 
 def has_gpu() -> bool:
     """Whether this machine has an NVIDIA GPU, without importing torch."""
     return Path("/proc/driver/nvidia/gpus").exists() or Path("/dev/nvidia0").exists()
+
+
+def recipe_of(method: str) -> Recipe:
+    """The recipe of a method when no preset is named."""
+    return PRESETS[_BY_METHOD[method]]()
 
 
 def _recipe(sections: Mapping[str, Any], preset: str | None) -> tuple[str, Recipe]:
@@ -99,8 +122,31 @@ def _recipe(sections: Mapping[str, Any], preset: str | None) -> tuple[str, Recip
             raise UnknownPreset(preset)
         return preset, PRESETS[preset]()
     named = _method_name(sections)
-    name = "default" if named is None else _BY_METHOD[named]
+    name = "auto" if named is None else _BY_METHOD[named]
     return name, PRESETS[name]()
+
+
+def _chosen(recipe: Recipe, user: Mapping[str, Any], facts: SourceFacts, gpu: bool) -> Choice:
+    """What `auto` takes, once the size of the images and the backbone are known. `recipe`: as a stand-in until then."""
+    layer = recipe.layer()
+    if (named := _method_name(user)) is not None:
+        layer["method"] = PRESETS[_BY_METHOD[named]]().method.model_dump()
+    spec = TrainSpec.model_validate(_merge(_data_layer(layer, user), user))
+    size = resolve_data(spec.data, facts, has_gpu=gpu).size
+    assert size is not None
+    situation = Situation(facts.images, size, spec.encoder.arch, spec.encoder.stem, gpu)
+    return choose(situation, None if named is None else PRESETS[_BY_METHOD[named]])
+
+
+def _told(choice: Choice, user: Mapping[str, Any], facts: SourceFacts) -> list[str]:
+    """A note for each field that was chosen and neither the user nor the digits' own views have replaced."""
+    chosen = choice.recipe.model_dump(mode="json")
+    digits = facts.source == "digits"
+    return [
+        f"{section}.{field} = {chosen[section][field]}: {sentence}"
+        for (section, field), sentence in choice.why.items()
+        if not _given(user, section, field) and not (digits and section == "augment")
+    ]
 
 
 def _method_name(sections: Mapping[str, Any]) -> str | None:
@@ -149,14 +195,14 @@ def _fit(spec: TrainSpec, name: str, recipe: Recipe, user: Mapping[str, Any], fa
     notes: list[str] = []
     trainer, optim, method = spec.trainer.model_dump(), spec.optim.model_dump(), spec.method.model_dump()
 
-    if not _given(user, "trainer", "batch_size") and spec.trainer.batch_size > facts.images // 4:
+    # Where the trainer is to find the number, the learning rate is for AUTO_BATCH images.
+    batch = AUTO_BATCH if spec.trainer.batch_size == "auto" else spec.trainer.batch_size
+    if not _given(user, "trainer", "batch_size") and batch > max(2, facts.images // 4):
         # At least four steps in an epoch, and a power of two.
-        trainer["batch_size"] = max(2, 2 ** int(math.log2(max(2, facts.images // 4))))
-        notes.append(
-            f"trainer.batch_size = {trainer['batch_size']}: {spec.trainer.batch_size} is too large for {facts.images} images"
-        )
-    if not _given(user, "optim", "lr") and trainer["batch_size"] != recipe.trainer.batch_size:
-        factor = trainer["batch_size"] / recipe.trainer.batch_size
+        trainer["batch_size"] = batch = max(2, 2 ** int(math.log2(max(2, facts.images // 4))))
+        notes.append(f"trainer.batch_size = {batch}: {spec.trainer.batch_size} is too large for {facts.images} images")
+    if not _given(user, "optim", "lr") and batch != recipe.trainer.batch:
+        factor = batch / recipe.trainer.batch
         optim["lr"] = optim["lr"] * factor
         optim["final_lr"] = min(optim["final_lr"] * factor, optim["lr"])
         notes.append(f"optim.lr = {optim['lr']:.4g}: the recipe's, scaled with the batch size")
@@ -172,7 +218,7 @@ def _fit(spec: TrainSpec, name: str, recipe: Recipe, user: Mapping[str, Any], fa
 
     if "queue_size" in method and not _given(user, "method", "queue_size") and method["queue_size"] > facts.images // 2:
         # A queue that holds the image itself many times over has false negatives: at most half of the images.
-        method["queue_size"] = max(trainer["batch_size"], 2 ** int(math.log2(max(2, facts.images // 2))))
+        method["queue_size"] = max(batch, 2 ** int(math.log2(max(2, facts.images // 2))))
         notes.append(f"method.queue_size = {method['queue_size']}: at most half of the {facts.images} images")
     return Completed(spec.changed(trainer=trainer, optim=optim, method=method), name, notes)
 
@@ -183,4 +229,4 @@ def _default_epochs(images: int, gpu: bool) -> int:
     return max(5, min(800, round(shown / max(1, images))))
 
 
-__all__ = ["PRESETS", "Completed", "Recipe", "UnknownPreset", "complete", "default", "has_gpu"]
+__all__ = ["PRESETS", "Completed", "Recipe", "UnknownPreset", "complete", "default", "has_gpu", "recipe_of"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ssl_core.presets import blog, reference
+from ssl_core.presets import blog, multicrop, reference, siamese
+from ssl_core.presets.auto import auto
 from ssl_core.presets.recipe import BLOG_HEAD, Recipe
 from ssl_core.spec import (
     BranchesConfig,
@@ -16,7 +17,7 @@ from ssl_core.spec import (
 
 
 def default() -> Recipe:
-    """What runs when nothing is named: SimCLR, which needs no tuned target network and learns from the first epoch on."""
+    """SimCLR, which needs no tuned target network and learns from the first epoch on, on any images."""
     return Recipe(
         origin="ours: SimCLR (arXiv:2002.05709) at its CIFAR-10 temperature; epochs by the number of images",
         method=SimCLRConfig(
@@ -29,6 +30,7 @@ def default() -> Recipe:
 
 
 PRESETS: dict[str, Callable[[], Recipe]] = {
+    "auto": auto,
     "default": default,
     "moco_v1": reference.moco_v1,
     "moco_v2": reference.moco_v2,
@@ -44,4 +46,15 @@ PRESETS: dict[str, Callable[[], Recipe]] = {
     "no_norm": blog.no_norm,
     "layer_norm": blog.layer_norm,
     "xent": blog.xent,
+    "simsiam": siamese.simsiam,
+    "barlow_twins": siamese.barlow_twins,
+    "barlow_twins_cifar10": siamese.barlow_twins_cifar10,
+    "nnclr": siamese.nnclr,
+    "nnclr_cifar10": siamese.nnclr_cifar10,
+    "dcl": siamese.dcl,
+    "swav": multicrop.swav,
+    "dino": multicrop.dino,
+    "dino_resnet50": multicrop.dino_resnet50,
+    "moco_v3": multicrop.moco_v3,
+    "moco_v3_resnet50": multicrop.moco_v3_resnet50,
 }

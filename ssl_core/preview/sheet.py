@@ -36,7 +36,7 @@ def contact_sheet(spec: TrainSpec, data_root: Path, images: int = IMAGES, epochs
     unreadable file its draws are others of the same distribution (its own sheet, `sheet_of`, shows them). Raises DataError.
     """
     store, data = _opened(spec.data, data_root)
-    return sheet_of(store, spec.changed(data=data.model_dump()), images, epochs)
+    return sheet_of(store, spec.changed(data=data.model_dump()).with_local_side(), images, epochs)
 
 
 def sheet_of(store: ImageStore, spec: TrainSpec, images: int = 6, epochs: int = EPOCHS) -> bytes:

@@ -25,14 +25,14 @@ from ssl_core.spec.data import (
 )
 from ssl_core.spec.encoder import EncoderConfig
 from ssl_core.spec.methods import METHOD_NAMES, BYOLConfig, MethodConfig, MoCoConfig, SimCLRConfig, VICRegConfig
+from ssl_core.spec.methods_clustering import DINOConfig, MoCoV3Config, SwAVConfig
+from ssl_core.spec.methods_siamese import BarlowTwinsConfig, NNCLRConfig, SimSiamConfig
 from ssl_core.spec.parts import IDENTITY, BranchesConfig, ContrastLossConfig, HeadConfig
-from ssl_core.spec.training import EvaluateConfig, OptimConfig, TrainerConfig
+from ssl_core.spec.patches import PATCHED, resizable_patch, takes_one_size
+from ssl_core.spec.training import EarlyStopConfig, EvaluateConfig, OptimConfig, TrainerConfig
 
 # Parts of pydantic's locations that are not in the document: the chosen member of a union.
 TAGS = frozenset({*METHOD_NAMES, *SOURCES, "int", "constrained-int", "literal['auto']"})
-
-# Architectures that are built for one size of image: torchvision's, and timm's best-known families (preflight tries the rest).
-ONE_SIZE = ("vit_", "maxvit_", "timm/vit_", "timm/deit", "timm/beit", "timm/eva", "timm/swin")
 
 
 class TrainSpec(Config):
@@ -79,32 +79,77 @@ class TrainSpec(Config):
         return value
 
     @model_validator(mode="after")
+    def _parts_are_equal(self) -> TrainSpec:
+        if self.trainer.accumulate > 1 and not self.data.drop_last:
+            raise PydanticCustomError(
+                "accumulate",
+                "trainer.accumulate = {given} needs batches of one size, and with data.drop_last off the last may be smaller; "
+                "leave one of them out",
+                {"given": self.trainer.accumulate, "at": "trainer/accumulate"},
+            )
+        return self
+
+    @model_validator(mode="after")
     def _local_views_fit(self) -> TrainSpec:
         """Local views are for methods that compare queries with keys, and for networks that take two sizes."""
         local, arch, size = self.augment.local_views, self.encoder.arch, self.data.size
         if local.count == 0:
             return self
         given = f"augment.local_views.count = {local.count}"
-        if isinstance(self.method, VICRegConfig):
+        if isinstance(self.method, VICRegConfig | BarlowTwinsConfig):
             raise PydanticCustomError(
                 "local_views",
-                "{given}: vicreg compares two whole batches and has no use for local views; "
+                "{given}: {method} compares two whole batches and has no use for local views; "
                 "use 0, or the method moco, simclr or byol",
-                {"given": given, "at": "augment/local_views/count"},
+                {"given": given, "method": self.method.name, "at": "augment/local_views/count"},
             )
-        if arch.startswith(ONE_SIZE):
+        if takes_one_size(arch):
             raise PydanticCustomError(
                 "local_views",
-                "{given}: {arch} takes images of one size only, and local views are smaller; use 0, or a convolutional network",
+                "{given}: {arch} takes images of one size only, and local views are smaller; "
+                "use 0, a convolutional network, or a vision transformer of timm (timm/vit_small_patch16_224)",
                 {"given": given, "arch": arch, "at": "augment/local_views/count"},
             )
-        if size is not None and local.side(size) > size:
+        if (patch := resizable_patch(arch)) and local.size and local.size % patch:
+            below, above = local.size // patch * patch, (local.size // patch + 1) * patch
+            raise PydanticCustomError(
+                "local_views",
+                "augment.local_views.size = {local} is not a multiple of the {patch} px patches of {arch}; use {near}",
+                {
+                    "local": local.size,
+                    "patch": patch,
+                    "arch": arch,
+                    "near": f"{below} or {above}" if below else above,
+                    "at": "augment/local_views/size",
+                },
+            )
+        if size is not None and (side := local.side(size, patch or 8)) > size:
             raise PydanticCustomError(
                 "local_views",
                 "augment.local_views.size = {local} is larger than data.size = {size}; use at most that",
-                {"local": local.side(size), "size": size, "at": "augment/local_views/size"},
+                {"local": side, "size": size, "at": "augment/local_views/size"},
             )
         return self
+
+    @model_validator(mode="after")
+    def _patches_to_freeze(self) -> TrainSpec:
+        method, arch = self.method, self.encoder.arch
+        if isinstance(method, MoCoV3Config) and method.patch_projection == "frozen" and not arch.startswith(PATCHED):
+            raise PydanticCustomError(
+                "patch_projection",
+                "method.patch_projection = 'frozen': {arch} has no patches; use 'trained', or a vision transformer",
+                {"arch": arch, "at": "method/patch_projection"},
+            )
+        return self
+
+    def with_local_side(self) -> TrainSpec:
+        """The side of local views written down, once data.size is known: what `make_views` need not ask the network for."""
+        local, size = self.augment.local_views, self.data.size
+        if not local.count or local.size or size is None:
+            return self
+        side = local.side(size, resizable_patch(self.encoder.arch) or 8)
+        local_views = {**local.model_dump(), "size": side}
+        return self.changed(augment={**self.augment.model_dump(), "local_views": local_views})
 
 
 def explain_all(error: ValidationError) -> list[tuple[str, str]]:
@@ -118,13 +163,16 @@ __all__ = [
     "SOURCES",
     "AugmentConfig",
     "BYOLConfig",
+    "BarlowTwinsConfig",
     "BranchesConfig",
     "Cifar10Data",
     "Config",
     "ContrastLossConfig",
+    "DINOConfig",
     "DataConfig",
     "DatasetData",
     "DigitsData",
+    "EarlyStopConfig",
     "EncoderConfig",
     "EvaluateConfig",
     "FolderData",
@@ -133,9 +181,13 @@ __all__ = [
     "LocalViewsConfig",
     "MethodConfig",
     "MoCoConfig",
+    "MoCoV3Config",
+    "NNCLRConfig",
     "OptimConfig",
     "SimCLRConfig",
+    "SimSiamConfig",
     "Stl10Data",
+    "SwAVConfig",
     "TrainSpec",
     "TrainerConfig",
     "VICRegConfig",

@@ -65,15 +65,15 @@ class LocalViewsConfig(ViewOverrides):
         ge=8,
         le=1024,
         description="Side of their square, in pixels. Default: 96 for views of 224 px, in proportion for others, "
-        "to the nearest multiple of 8.",
+        "to the nearest multiple of 8, or of the side of a vision transformer's patches.",
     )
     crop_scale: tuple[float, float] = Field(
         (0.05, 0.2), description="Area of the crop, as a share of the image: by default what the global views leave out."
     )
 
-    def side(self, size: int) -> int:
-        """Side of the local views in pixels, where the global ones have `size`."""
-        return self.size or max(8, 8 * round(size * 96 / 224 / 8))
+    def side(self, size: int, multiple: int = 8) -> int:
+        """Side of the local views in pixels, where the global ones have `size`; by default a multiple of `multiple`."""
+        return self.size or max(multiple, multiple * round(size * 96 / 224 / multiple))
 
 
 _Section = Literal["second_view", "local_views"]

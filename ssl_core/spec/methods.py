@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from ssl_core.spec.methods_clustering import DINOConfig, MoCoV3Config, SwAVConfig
+from ssl_core.spec.methods_siamese import BarlowTwinsConfig, NNCLRConfig, SimSiamConfig
 from ssl_core.spec.parts import BranchesConfig, ContrastLossConfig, HeadConfig, MethodBase
 
 
@@ -36,6 +38,23 @@ class SimCLRConfig(MethodBase):
         "cross_view: the N - 1 other images' second views, as in the reference implementation.",
     )
     symmetric: bool = Field(True, description="cross_view only: use each view once as the query. nt_xent always does.")
+    decoupled: Literal["off", "dcl", "dclw"] = Field(
+        "off",
+        description="dcl: the positive does not count among what it is told apart from (Yeh et al. 2021). "
+        "dclw: moreover, pairs weigh the more, the less alike they are.",
+    )
+    decoupled_sigma: float = Field(0.5, gt=0, le=10, description="dclw only: how sharply the weights follow the similarity.")
+
+    @model_validator(mode="after")
+    def _decoupled_is_cross_entropy(self) -> SimCLRConfig:
+        if self.decoupled != "off" and (self.loss.kind != "ce" or self.loss.eqco_alpha is not None):
+            raise PydanticCustomError(
+                "decoupled",
+                "decoupled = '{given}' changes what cross-entropy divides by; use loss.kind 'ce' without eqco_alpha "
+                "(a margin on all negatives would only add a constant), or decoupled 'off'",
+                {"given": self.decoupled, "at": "decoupled"},
+            )
+        return self
 
 
 class BYOLConfig(MethodBase):
@@ -82,8 +101,17 @@ class VICRegConfig(MethodBase):
 
 
 MethodConfig = Annotated[
-    MoCoConfig | SimCLRConfig | BYOLConfig | VICRegConfig,
+    MoCoConfig
+    | SimCLRConfig
+    | BYOLConfig
+    | VICRegConfig
+    | SimSiamConfig
+    | BarlowTwinsConfig
+    | NNCLRConfig
+    | SwAVConfig
+    | DINOConfig
+    | MoCoV3Config,
     Field(discriminator="name"),
 ]
 
-METHOD_NAMES = ("moco", "simclr", "byol", "vicreg")
+METHOD_NAMES = ("moco", "simclr", "byol", "vicreg", "simsiam", "barlow_twins", "nnclr", "swav", "dino", "mocov3")

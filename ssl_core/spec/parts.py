@@ -12,20 +12,28 @@ NormName = Literal["bn", "ln", "gn", "br"]
 
 
 class HeadConfig(Config):
-    """A multilayer perceptron: (layers - 1) × [linear, norm, ReLU], then a linear layer. 0 layers: the identity."""
+    """A multilayer perceptron: (layers - 1) × [linear, norm, activation], then a linear layer. 0 layers: the identity."""
 
     layers: int = Field(2, ge=0, le=8)
     hidden_dim: int = Field(512, ge=1, le=65536)
     out_dim: int = Field(128, ge=1, le=65536, description="Unused when layers is 0.")
+    activation: Literal["relu", "gelu"] = Field("relu", description="Between the layers, after the norm.")
     norm: NormName | None = Field(
         None, description="Between the layers: bn batch, ln layer, gn group (32 groups), br batch renormalisation, null none."
     )
     weight_standardization: bool = Field(False, description="Standardise the weights of the hidden layers (Qiao et al. 2019).")
+    final_norm: Literal["bn", "bn_plain"] | None = Field(
+        None,
+        description="After the last layer: bn batch norm (NNCLR's projector), bn_plain the same without learned scale and shift "
+        "(SimSiam's), null none.",
+    )
 
     @model_validator(mode="after")
-    def _groups(self) -> HeadConfig:
+    def _norms_fit(self) -> HeadConfig:
         if self.norm == "gn" and self.hidden_dim % 32:
             raise ValueError(f"hidden_dim = {self.hidden_dim} must be a multiple of 32 for norm 'gn' (32 groups)")
+        if self.final_norm and not self.layers:
+            raise ValueError(f"final_norm = {self.final_norm!r} comes after the last layer, and layers = 0 has none: use null")
         return self
 
 
@@ -37,10 +45,11 @@ class BranchesConfig(Config):
 
     projector: HeadConfig = HeadConfig()
     predictor: HeadConfig = IDENTITY
-    target: Literal["ema", "shared"] = Field(
+    target: Literal["ema", "shared", "stop_gradient"] = Field(
         "ema",
         description="ema: an exponential moving average of encoder and projector makes the keys, without gradient. "
-        "shared: the query branch makes the keys too, predictor included, with gradient.",
+        "shared: the query branch makes the keys too, predictor included, with gradient. "
+        "stop_gradient: the query branch makes them, without its predictor and without gradient (SimSiam).",
     )
     momentum: float = Field(0.996, ge=0, le=1, description="m of the moving average: target = m·target + (1 - m)·online.")
     momentum_schedule: Literal["constant", "cosine"] = Field(
@@ -59,14 +68,14 @@ class BranchesConfig(Config):
     @model_validator(mode="after")
     def _fits(self) -> BranchesConfig:
         projector, predictor = self.projector, self.predictor
-        if self.target == "ema" and projector.layers and predictor.layers and projector.out_dim != predictor.out_dim:
+        if self.target != "shared" and projector.layers and predictor.layers and projector.out_dim != predictor.out_dim:
             raise ValueError(
                 f"predictor.out_dim = {predictor.out_dim} must equal projector.out_dim = {projector.out_dim}: "
                 "the prediction is compared with the target's projection"
             )
-        if self.shuffle_bn and self.target == "shared":
+        if self.shuffle_bn and self.target != "ema":
             raise ValueError(
-                "shuffle_bn protects a target network; with target 'shared' there is none: leave it out, or use 'ema'"
+                f"shuffle_bn protects a target network; with target {self.target!r} there is none: leave it out, or use 'ema'"
             )
         return self
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ssl_core.spec.base import Config
+from ssl_core.spec.data import relative
 
 
 class OptimConfig(Config):
@@ -17,6 +18,9 @@ class OptimConfig(Config):
     momentum: float = Field(0.9, ge=0, lt=1, description="Of sgd and lars; the first beta of adamw.")
     beta2: float = Field(0.999, ge=0, lt=1, description="Of adamw: the decay of the mean squared gradient.")
     weight_decay: float = Field(5e-4, ge=0, le=1)
+    final_weight_decay: float | None = Field(
+        None, ge=0, le=1, description="Weight decay of the last step, reached along half a cosine per step; null: it is constant."
+    )
     exclude: Literal["none", "norm_and_bias"] = Field(
         "norm_and_bias", description="norm_and_bias: parameters of one dimension get neither weight decay nor LARS scaling."
     )
@@ -36,11 +40,42 @@ class OptimConfig(Config):
         return self
 
 
+AUTO_BATCH = 256  # images, that optim.lr is for where batch_size is "auto"
+
+
+class EarlyStopConfig(Config):
+    """End a run well before its last epoch when a measure that needs no labels does not move any more. Off by default."""
+
+    measure: Literal["off", "effective_rank", "uniformity", "alignment", "embedding_std", "alpha_req"] = Field(
+        "off", description="What is looked at, at every evaluation; effective_rank is what we would choose."
+    )
+    patience: int = Field(3, ge=1, le=1000, description="Evaluations, beside the newest, over which it must not have moved.")
+    min_change: float = Field(
+        0.02, gt=0, lt=1, description="As a share of its range since random weights: less counts as no movement."
+    )
+
+
 class TrainerConfig(Config):
     """How long and on what."""
 
     max_epochs: int = Field(100, ge=1, le=100_000)
-    batch_size: int = Field(256, ge=2, le=65536, description="Images per optimiser step, over all devices.")
+    batch_size: Annotated[int, Field(ge=2, le=65536)] | Literal["auto"] = Field(
+        256,
+        description="Images per optimiser step, over all devices. auto: the largest power of two that fits into memory, found "
+        "when the run begins; optim.lr is then for 256 images and follows in proportion.",
+    )
+    accumulate: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="Parts of a batch that go through the network one after the other, their gradients added up: for batches "
+        "that do not fit into memory. Batch norm, negatives in the batch and covariances see one part at a time.",
+    )
+    activations: Literal["keep", "recompute"] = Field(
+        "keep",
+        description="recompute: drop what is inside the encoder's blocks and make it again for the gradients; "
+        "half of the memory or less, for about a third more time.",
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: bf16 where the hardware multiplies it fast, else fp32."
     )
@@ -55,14 +90,29 @@ class TrainerConfig(Config):
     log_every_steps: int = Field(10, ge=1)
     checkpoint_every_seconds: float = Field(60.0, gt=0, description="At most this much work is repeated after a crash.")
     gradient_clip: float | None = Field(None, gt=0, description="Largest gradient norm.")
+    on_collapse: Literal["warn", "stop"] = Field(
+        "warn", description="stop: a run whose verdict is collapsed ends as failed, with the code collapsed and what to try."
+    )
+    early_stop: EarlyStopConfig = EarlyStopConfig()
 
     @model_validator(mode="after")
-    def _devices(self) -> TrainerConfig:
-        if isinstance(self.devices, int) and (self.batch_size % self.devices or self.batch_size < 2 * self.devices):
-            raise ValueError(
-                f"batch_size = {self.batch_size} must be a multiple of devices = {self.devices}, with at least 2 images for each"
-            )
+    def _shared_out(self) -> TrainerConfig:
+        if self.batch_size == "auto":
+            if self.accumulate > 1:
+                raise ValueError(f"batch_size = 'auto' finds what fits at once; leave accumulate = {self.accumulate} out")
+            return self
+        devices = self.devices if isinstance(self.devices, int) else 1
+        parts = devices * self.accumulate
+        if self.batch_size % parts or self.batch_size < 2 * parts:
+            what = f"devices = {devices}" if self.accumulate == 1 else f"devices × accumulate = {devices} × {self.accumulate}"
+            raise ValueError(f"batch_size = {self.batch_size} must be a multiple of {what}, with at least 2 images for each")
         return self
+
+    @property
+    def batch(self) -> int:
+        """batch_size, which is a number by the time a run begins."""
+        assert self.batch_size != "auto", "the trainer puts a number in its place first"
+        return self.batch_size
 
 
 class EvaluateConfig(Config):
@@ -80,3 +130,15 @@ class EvaluateConfig(Config):
         "logistic", description="A logistic regression on the features of the labelled part."
     )
     max_images: int = Field(5000, ge=20, description="At most so many images on each side, bank and queries.")
+    labels: str = Field(
+        "folder",
+        max_length=1000,
+        description="folder: class folders, if there are any. Or a CSV file below the data root with the header path,label, for "
+        "a labelled part of the folder (paths relative to data.path): data.held_out of each class, of few a half, is then held "
+        "out of training, and kNN and linear are measured on that.",
+    )
+
+    @field_validator("labels")
+    @classmethod
+    def _below(cls, value: str) -> str:
+        return relative(value)

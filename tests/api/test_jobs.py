@@ -25,7 +25,7 @@ class TestGet:
         assert body["status"] == "running" and body["attempt"] == 1 and body["started_at"].endswith("Z")
         assert body["progress"] == progress
         assert body["metrics"]["train_loss"] == 2.5
-        assert body["health"] == {"verdict": "learning", "reasons": []}
+        assert body["health"] == {"verdict": "learning", "reasons": [], "suggestions": [], "step": None}, "of a job of before"
         assert body["encoder"] is None
 
     def test_a_failed_job_says_why(self, service, submit):

@@ -130,7 +130,7 @@ REFUSED = [
     ("mistyped section", {**DIGITS, "trianer": {}}, "/trianer", "trainer"),
     ("wrong type", {**DIGITS, "trainer": {"max_epochs": "many"}}, "/trainer/max_epochs", "many"),
     ("section not an object", {**DIGITS, "optim": []}, "/optim", "dict"),
-    ("another kind", {**DIGITS, "kind": "finetune"}, "/kind", "pretrain"),
+    ("another kind", {**DIGITS, "kind": "bake"}, "/kind", "pretrain"),
     ("name too long", {**DIGITS, "name": "x" * 201}, "/name", "200"),
     ("name with NUL", {**DIGITS, "name": "a\0b"}, "/name", "printable"),
     ("label not text", {**DIGITS, "labels": {"team": 1}}, "/labels/team", "string"),

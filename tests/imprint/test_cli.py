@@ -29,10 +29,10 @@ class TestHelp:
     def test_names_every_command_and_shows_a_session(self) -> None:
         code, shown = run("--help")
         assert code == 0
-        assert all(f" {command} " in shown for command in COMMANDS)
+        assert all(f" {command} " in shown for command in (*COMMANDS, "job", "measure", "compare"))
         assert "imprint up --data" in shown and "imprint embed" in shown
 
-    @pytest.mark.parametrize("command", ["up", "train", "jobs", "embed"])
+    @pytest.mark.parametrize("command", ["up", "train", "jobs", "embed", "measure"])
     def test_has_examples(self, command: str) -> None:
         code, shown = run(command, "--help")
         assert code == 0 and "Examples" in shown and f"imprint {command}" in shown
@@ -88,6 +88,12 @@ class TestTrain:
             "labels": {"team": "a"},
         }
         assert "imprint watch job_1" in shown
+
+    def test_the_batch_size_may_be_found_by_the_trainer(self, server: Any) -> None:
+        server.say({"body": JOB})
+        assert run("train", "digits", "--batch-size", "auto", "--detach", url=server.url)[0] == 0
+        assert server.seen[0].json()["trainer"] == {"batch_size": "auto"}
+        assert run("train", "digits", "--batch-size", "large", "--detach", url=server.url)[0] == 2
 
     def test_a_spec_file_can_be_changed(self, server: Any, tmp_path: Path) -> None:
         server.say({"body": JOB})

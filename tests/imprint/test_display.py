@@ -55,6 +55,12 @@ class TestBar:
         for part in ("loss 3.215", "12346 images/s", "ETA 1:06:40", "kNN 91.2 %"):
             assert part in numbers
 
+    def test_an_alarm_is_a_third_line_and_everything_else_is_not(self) -> None:
+        collapsed = {"verdict": "collapsed", "reasons": ["all images are one"], "suggestions": ["lower optim.lr"]}
+        _, _, alarm = text(progress.picture(Job.parse({**RUNNING, "health": collapsed})))
+        assert "collapsed: all images are one" in alarm
+        assert len(text(progress.picture(Job.parse({**RUNNING, "health": {**collapsed, "verdict": "plateaued"}})))) == 2
+
     def test_preparing_says_how_many_pictures_are_decoded(self) -> None:
         far = {"images_prepared": 12000, "images_total": 50000, "images_per_second": 3400.0, "eta_seconds": 11.2}
         preparing = {**RUNNING, "phase": "preparing", "progress": far, "metrics": {}}
@@ -97,6 +103,11 @@ class TestPlainLines:
         assert [line.split()[1] for line in lines] == ["training", "training", "succeeded"]
         assert last.status == "succeeded"
 
+    def test_an_alarm_is_told_once_with_what_to_try(self) -> None:
+        bad = {**RUNNING, "health": {"verdict": "collapsing", "reasons": ["it shrinks"], "suggestions": ["this", "that"]}}
+        lines, _ = self.run(RUNNING, bad, bad, DONE)
+        assert [line.strip() for line in lines if "it shrinks" in line] == ["collapsing: it shrinks; try: this; that"]
+
     def test_a_paused_job_ends_the_watching(self) -> None:
         _, last = self.run(RUNNING, {**RUNNING, "status": "paused"}, DONE)
         assert last.status == "paused"
@@ -118,6 +129,11 @@ class TestTables:
         failed = {**RUNNING, "status": "failed", "error": {"code": "x", "message": "the disk is full", "hint": "free some"}}
         shown = "\n".join(text(progress.summary(Job.parse(failed))))
         assert "the disk is full" in shown and "free some" in shown
+
+    def test_the_summary_says_what_to_try(self) -> None:
+        health = {"verdict": "plateaued", "reasons": ["nothing has moved"], "suggestions": ["stop here"]}
+        shown = "\n".join(text(progress.summary(Job.parse({**DONE, "health": health}))))
+        assert "plateaued: nothing has moved" in shown and "stop here" in shown
 
     def test_the_summary_of_a_success(self) -> None:
         shown = "\n".join(text(progress.summary(Job.parse(DONE))))

@@ -107,3 +107,18 @@ class TestSpecFiles:
     def test_a_missing_one_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="cannot read the spec file"):
             target.body(str(tmp_path / "spec.json"), None)
+
+
+class TestFiles:
+    def test_below_the_data_root_wherever_one_stands(self, stack: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+        place = Path(stack.data_root) / "cats"
+        (place / "labels.csv").write_text("path,label")
+        monkeypatch.chdir(place)
+        assert target.file("labels.csv", stack) == "cats/labels.csv"
+        assert target.file(str(place / "labels.csv"), stack) == "cats/labels.csv"
+
+    def test_what_is_no_file_here_is_the_server_s(self, stack: Running, tmp_path: Path) -> None:
+        assert target.file("cats/labels.csv", stack) == target.file("cats/labels.csv", None) == "cats/labels.csv"
+        (tmp_path / "labels.csv").write_text("path,label")
+        with pytest.raises(UsageError, match="is not below the folder that the server reads"):
+            target.file(str(tmp_path / "labels.csv"), stack)

@@ -119,6 +119,13 @@ class TestRecord:
         [warning] = [event for event in repository.events(job.id).data if event.type == "warning"]
         assert warning.data["message"] == "it is slow" and warning.data["attempt"] == 1
 
+    def test_what_the_trainer_chose_joins_the_notes_once(self, repository: Repository, running: Running) -> None:
+        claim = running()
+        before = repository.get(claim.job_id).notes
+        for message in ("a", "b", "a"):
+            repository.record(claim.job_id, claim.attempt, Report(events=[("note", {"message": message})]), 30)
+        assert repository.get(claim.job_id).notes == [*before, "a", "b"]
+
     def test_a_step_trained_twice_has_one_value_the_last(self, repository: Repository, running: Running) -> None:
         claim = running()
         for value in (5.0, 4.0):

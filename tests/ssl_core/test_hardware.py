@@ -75,3 +75,26 @@ def test_a_trainer_makes_way() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, start_new_session=True, check=True)
     first, *group = done.stdout.split()
     assert first == "10" and group[-2:] == ["nice", "10"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_few_arenas_keep_what_many_threads_have_freed_together() -> None:
+    """Sixteen threads allocate and free 200 blocks of 64 KB each, all at once; memory maps of heaps (64 MB apart) are counted."""
+    code = (
+        "import ctypes, re, sys, threading\n"
+        "from ssl_core.data.machine import few_arenas\n"
+        "assert sys.argv[1] == 'many' or few_arenas()\n"
+        "libc = ctypes.CDLL(None); libc.malloc.restype = ctypes.c_void_p; libc.free.argtypes = [ctypes.c_void_p]\n"
+        "meet = threading.Barrier(16)\n"
+        "def work():\n"
+        "    meet.wait(); blocks = [libc.malloc(65536) for _ in range(200)]; meet.wait()\n"
+        "    for block in blocks: libc.free(block)\n"
+        "threads = [threading.Thread(target=work) for _ in range(16)]\n"
+        "[each.start() for each in threads]; [each.join() for each in threads]\n"
+        "print(len(re.findall(r'^[0-9a-f]+[4c]000000-', open('/proc/self/maps').read(), re.M)))\n"
+    )
+    many, few = (
+        int(subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True, check=True).stdout)
+        for name in ("many", "few")
+    )
+    assert few <= 2 < many

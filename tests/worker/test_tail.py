@@ -106,6 +106,7 @@ class TestReport:
             {"type": "checkpoint", "file": "f", "epoch": 0, "step": 2},
             {"type": "health", "at": "x", "verdict": "learning", "reasons": []},
             {"type": "warning", "at": "x", "message": "slow"},
+            {"type": "note", "at": "x", "message": "stopped early"},
             {"type": "finished", "at": "x"},
         ]
         made = report(events)
@@ -121,6 +122,7 @@ class TestReport:
             ("phase", {"phase": "preparing"}),
             ("phase", {"phase": "training"}),
             ("warning", {"message": "slow"}),
+            ("note", {"message": "stopped early"}),
         ]
 
     def test_what_the_trainer_found_is_kept_with_the_job_and_among_its_events(self) -> None:

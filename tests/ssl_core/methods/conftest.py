@@ -1,10 +1,13 @@
 """A tiny encoder, a batch of random views, a builder of methods on them, and the reference's losses worked out by hand."""
 
+import warnings
 from typing import NamedTuple
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from ssl_core.methods import build_method
 from ssl_core.spec import OptimConfig
@@ -160,3 +163,29 @@ def _vicreg_by_hand(flags, a, b):
         squares = (covariance - torch.diag(covariance.diagonal())) ** 2
         loss = loss + flags["covariance_loss_weight"] * squares.sum() / d
     return loss
+
+
+@pytest.fixture
+def fit(make_batch):
+    """fit(method, epochs, after_epoch): a plain Trainer on four batches an epoch; after_epoch(method) is called after each."""
+
+    def run(method, epochs, after_epoch):
+        class After(pl.Callback):
+            def on_train_epoch_end(self, trainer, pl_module):
+                after_epoch(pl_module)
+
+        trainer = pl.Trainer(
+            accelerator="cpu",
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            max_epochs=epochs,
+            callbacks=[After()],
+        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pytorch_lightning")  # its advice about workers and loggers
+            trainer.fit(method, DataLoader([make_batch(seed=seed) for seed in range(4)], batch_size=None))
+
+    return run

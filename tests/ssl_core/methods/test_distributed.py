@@ -33,12 +33,18 @@ def ranks(tmp_path_factory):
     return [json.loads(stdout.strip().splitlines()[-1]) for stdout, _ in outputs]
 
 
-@pytest.mark.parametrize("case", ["nt_xent", "nt_xent_eqco", "cross_view", "cross_view_ema", "vicreg"])
+CASES = ["nt_xent", "nt_xent_eqco", "cross_view", "cross_view_ema", "vicreg"]
+CASES += ["dcl", "dclw", "dclw_cross_view", "barlow_twins", "nnclr", "nnclr_nt_xent"]
+CASES += ["swav", "swav_queue", "dino", "mocov3"]
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_gradient_is_that_of_one_process_on_the_whole_batch(ranks, case):
     """The mean over ranks of the local gradients, gathered keys included; a wrong label offset or a lost cross term shows."""
     for found in ranks:
         assert found[f"{case}_loss_error"] < 1e-5
         assert found[f"{case}_gradient_error"] < 1e-5
+        assert found[f"{case}_buffer_error"] < 1e-6  # SwAV's queues and DINO's centre are those of all ranks
 
 
 def test_gather_is_in_order_of_rank(ranks):
@@ -64,6 +70,11 @@ def test_gather_keys_pushes_the_keys_of_every_rank(ranks):
         assert found["gathered_queue_pointer"] == 8
         assert found["own_queue_error"] < 1e-6
         assert found["own_queue_pointer"] == 4
+
+
+def test_every_rank_holds_the_same_support_set_of_all_ranks_projections(ranks):
+    for found in ranks:
+        assert found["support_error"] < 1e-6 and found["support_pointer"] == 8
 
 
 def test_data_parallel_does_not_overwrite_a_ranks_own_queue(ranks):

@@ -13,13 +13,19 @@ from ssl_core.methods.base import Method
 from ssl_core.parts.ema import momentum_at
 from ssl_core.spec import (
     METHOD_NAMES,
+    BarlowTwinsConfig,
     BranchesConfig,
     BYOLConfig,
     ContrastLossConfig,
+    DINOConfig,
     HeadConfig,
     MoCoConfig,
+    MoCoV3Config,
+    NNCLRConfig,
     OptimConfig,
     SimCLRConfig,
+    SimSiamConfig,
+    SwAVConfig,
     VICRegConfig,
 )
 
@@ -27,6 +33,7 @@ HEAD = HeadConfig(hidden_dim=32, out_dim=8, norm="bn")
 EMA = BranchesConfig(projector=HEAD)
 SHARED = BranchesConfig(projector=HEAD, target="shared")
 COSINE = EMA.changed(predictor=HEAD, momentum=0.9, momentum_schedule="cosine")
+STOPPED = BranchesConfig(projector=HEAD.changed(final_norm="bn_plain"), predictor=HEAD, target="stop_gradient")
 
 CONFIGS = {
     "moco": MoCoConfig(branches=EMA, queue_size=20),
@@ -39,7 +46,17 @@ CONFIGS = {
     "byol": BYOLConfig(branches=COSINE),
     "vicreg": VICRegConfig(branches=SHARED.changed(normalize=False)),
     "vicreg ema": VICRegConfig(branches=EMA.changed(normalize=False)),
+    "simclr dclw": SimCLRConfig(branches=SHARED, decoupled="dclw"),
+    "simsiam": SimSiamConfig(branches=STOPPED),
+    "barlow_twins": BarlowTwinsConfig(branches=SHARED.changed(normalize=False)),
+    "nnclr": NNCLRConfig(branches=STOPPED, queue_size=20),
+    "nnclr nt_xent": NNCLRConfig(branches=STOPPED, queue_size=20, negatives="nt_xent"),
+    "swav": SwAVConfig(branches=SHARED, prototypes=12),
+    "swav queue": SwAVConfig(branches=SHARED, prototypes=12, queue_size=20, queue_start_epochs=0.0),
+    "dino": DINOConfig(branches=EMA.changed(momentum=0.9, momentum_schedule="cosine"), prototypes=12),
+    "mocov3": MoCoV3Config(branches=COSINE),
 }
+IN_HALF = ["moco", "simclr", "vicreg", "swav", "dino", "mocov3"]
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 
 
@@ -104,13 +121,13 @@ class TestStep:
         for value in method.latest.values():
             assert value.shape == () and not value.requires_grad and value.isfinite()
         assert {"positive_cosine", "negative_cosine"} < method.latest.keys()
-        assert ("contrast_top1" in method.latest) == (config.name in ("moco", "simclr"))
+        assert ("contrast_top1" in method.latest) == (config.name in ("moco", "simclr", "nnclr", "mocov3"))
 
     @every_config
     def test_the_loss_falls_on_a_fixed_batch(self, config, build, make_batch):
-        """Twenty small steps against the gradient; the queue stands still, so that only the network can help."""
+        """Twenty small steps against the gradient; queue and centre stand still, so that only the network can help."""
         method, batch = build(config), make_batch(n=16)
-        keys = {name: buffer.clone() for name, buffer in method.named_buffers() if name.startswith("queue")}
+        keys = {name: buffer.clone() for name, buffer in method.named_buffers() if name.startswith(("queue", "center"))}
         optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.02)
         losses = []
         for step in range(20):
@@ -135,7 +152,7 @@ class TestStep:
             losses.append(each.training_step(make_batch(seed=2), 1).item())
         assert losses[0] == losses[1]
 
-    @pytest.mark.parametrize("config", [CONFIGS["moco"], CONFIGS["simclr"], CONFIGS["vicreg"]], ids=["moco", "simclr", "vicreg"])
+    @pytest.mark.parametrize("config", [CONFIGS[name] for name in IN_HALF], ids=IN_HALF)
     def test_in_bfloat16_the_loss_is_float32_and_near(self, config, build, make_batch):
         exact = build(config).training_step(make_batch(), 0)
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -201,7 +218,9 @@ def fit(method, make_batch, batches=4, callbacks=(), resume=None, **options):
 
 @pytest.mark.filterwarnings("ignore::UserWarning:pytorch_lightning")  # its advice about workers and loggers
 class TestInPlainLightning:
-    @pytest.mark.parametrize("name", ["moco", "simclr", "byol", "vicreg"])
+    @pytest.mark.parametrize(
+        "name", ["moco", "simclr", "byol", "vicreg", "simsiam", "barlow_twins", "nnclr", "swav queue", "dino", "mocov3"]
+    )
     def test_trains(self, name, build, make_batch):
         method = build(CONFIGS[name])
         before = [p.clone() for p in method.serving_encoder().parameters()]
@@ -234,6 +253,15 @@ class TestInPlainLightning:
         for first, stepped, target in pairs:
             assert not torch.equal(first, stepped)
             assert torch.allclose(target, 0.9 * first + 0.1 * stepped, atol=1e-7)
+
+    @pytest.mark.parametrize("name", ["simsiam", "barlow_twins", "nnclr", "simclr dclw"])
+    def test_one_network_resumes_exactly_too(self, name, build, make_batch, tmp_path):
+        """Weights, batch statistics and queue, bit for bit."""
+        whole, resumed = build(CONFIGS[name]), build(CONFIGS[name], seed=1)
+        fit(whole, make_batch, callbacks=[SaveAfter(tmp_path / "one.ckpt", epoch=0)], max_epochs=3)
+        fit(resumed, make_batch, max_epochs=3, resume=tmp_path / "one.ckpt")
+        for key, value in whole.state_dict().items():
+            assert torch.equal(value, resumed.state_dict()[key]), key
 
     def test_a_resumed_run_ends_where_an_uninterrupted_one_does(self, build, make_batch, tmp_path):
         """Weights, target, queue and the momentum's schedule, bit for bit."""

@@ -13,7 +13,20 @@ from torch import nn
 
 from ssl_core.methods import build_method
 from ssl_core.parts import gather
-from ssl_core.spec import BranchesConfig, ContrastLossConfig, HeadConfig, MoCoConfig, OptimConfig, SimCLRConfig, VICRegConfig
+from ssl_core.spec import (
+    BarlowTwinsConfig,
+    BranchesConfig,
+    ContrastLossConfig,
+    DINOConfig,
+    HeadConfig,
+    MoCoConfig,
+    MoCoV3Config,
+    NNCLRConfig,
+    OptimConfig,
+    SimCLRConfig,
+    SwAVConfig,
+    VICRegConfig,
+)
 
 N = 4  # images of each rank
 HEAD = HeadConfig(layers=2, hidden_dim=16, out_dim=6)  # no batch norm: its statistics are each rank's own
@@ -41,19 +54,33 @@ def gradients(method):
 
 
 def loss_and_gradient(config, rows=slice(None)):
+    """And the buffers after the step, as one vector: queues, centres."""
     method = build(config)
+    method.steps_done = 100  # queues that must first be full are
     loss = method.training_step(batch(rows), 0)
     loss.backward()
-    return loss.detach(), gradients(method)
+    buffers = [value.flatten().float() for name, value in method.named_buffers() if name.startswith(("queue_", "center"))]
+    return loss.detach(), gradients(method), torch.cat([torch.zeros(1), *buffers])
 
 
 SHARED = BranchesConfig(target="shared", projector=HEAD)
+STOPPED = BranchesConfig(target="stop_gradient", projector=HEAD, predictor=HEAD)
 CASES = {
     "nt_xent": SimCLRConfig(branches=SHARED),
     "nt_xent_eqco": SimCLRConfig(branches=SHARED, loss=ContrastLossConfig(eqco_alpha=64)),
     "cross_view": SimCLRConfig(branches=SHARED, negatives="cross_view"),
     "cross_view_ema": SimCLRConfig(branches=BranchesConfig(projector=HEAD), negatives="cross_view"),
     "vicreg": VICRegConfig(branches=SHARED.changed(normalize=False)),
+    "dcl": SimCLRConfig(branches=SHARED, decoupled="dcl"),
+    "dclw": SimCLRConfig(branches=SHARED, decoupled="dclw"),
+    "dclw_cross_view": SimCLRConfig(branches=SHARED, decoupled="dclw", negatives="cross_view"),
+    "barlow_twins": BarlowTwinsConfig(branches=SHARED.changed(normalize=False)),
+    "nnclr": NNCLRConfig(branches=STOPPED, queue_size=12),
+    "nnclr_nt_xent": NNCLRConfig(branches=STOPPED, queue_size=12, negatives="nt_xent"),
+    "swav": SwAVConfig(branches=SHARED, prototypes=5),
+    "swav_queue": SwAVConfig(branches=SHARED, prototypes=5, queue_size=13, queue_start_epochs=0.0),
+    "dino": DINOConfig(branches=BranchesConfig(projector=HEAD), prototypes=5),
+    "mocov3": MoCoV3Config(branches=BranchesConfig(projector=HEAD, predictor=HEAD)),
 }
 
 
@@ -64,7 +91,8 @@ def main(rank, file):
     found = {}
 
     for name, config in CASES.items():
-        parts = loss_and_gradient(config, mine)
+        *parts, buffers = loss_and_gradient(config, mine)
+        found[f"{name}_buffer_error"] = (buffers - alone[name][2]).abs().max().item()
         for value in parts:
             dist.all_reduce(value)
         means = [value / 2 for value in parts]  # what DistributedDataParallel does to gradients
@@ -86,6 +114,12 @@ def main(rank, file):
         expected = keys if together else keys[mine]
         found[f"{name}_error"] = (method.queue.keys[:count] - expected).abs().max().item()
         found[f"{name}_pointer"] = method.queue.pointer.item()
+
+    method = build(CASES["nnclr"])
+    projections = method.branches.key(batch().views[0])
+    method.training_step(batch(mine), 0)
+    found["support_error"] = (method.queue.keys[: 2 * N] - projections).abs().max().item()
+    found["support_pointer"] = method.queue.pointer.item()
 
     shuffled = build(MoCoConfig(branches=BranchesConfig(projector=HEAD, shuffle_bn=True), queue_size=12))
     view = batch(mine).views[1]

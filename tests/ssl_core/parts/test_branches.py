@@ -98,8 +98,34 @@ class TestShared:
         assert branches.encoder[1].num_batches_tracked == 2
 
 
+class TestStopGradient:
+    def test_keys_are_the_projection_without_predictor_and_gradient(self):
+        branches = build(target="stop_gradient", predictor=HEAD)
+        twin = copy.deepcopy(branches)
+        assert branches.target_encoder is None and branches.update_target(0.5) is None
+        _, b = views()
+        keys = branches.key(b)
+        assert not keys.requires_grad
+        assert torch.equal(keys, F.normalize(twin.projector(twin.encoder(b)), dim=1))
+        assert branches.predictor[1].num_batches_tracked == 0, "the predictor's batch norm has seen no key"
+
+    def test_both_directions_share_their_forward_passes(self):
+        branches = build(target="stop_gradient", predictor=HEAD)
+        for out, keys in branches.directions(*views(), symmetric=True):
+            assert out.query.requires_grad and not keys.requires_grad
+        assert branches.encoder[1].num_batches_tracked == 2
+
+    def test_the_predictor_must_end_where_the_projector_does(self):
+        with pytest.raises(ValueError, match=r"predictor.out_dim = 5 must equal projector.out_dim = 6"):
+            build(target="stop_gradient", predictor=HeadConfig(layers=1, out_dim=5))
+
+    def test_there_is_no_target_network_whose_batch_norm_could_be_shuffled(self):
+        with pytest.raises(ValueError, match=r"with target 'stop_gradient' there is none"):
+            build(target="stop_gradient", shuffle_bn=True)
+
+
 class TestDirections:
-    @pytest.mark.parametrize("target", ["ema", "shared"])
+    @pytest.mark.parametrize("target", ["ema", "shared", "stop_gradient"])
     def test_pair_each_view_with_the_other(self, target):
         branches = build(target=target)
         twin = copy.deepcopy(branches)

@@ -29,6 +29,20 @@ class TestLayers:
         assert [type(m) for m in head] == kinds  # the last is neither normalised nor standardised
         assert [(m.in_features, m.out_features) for m in head if isinstance(m, nn.Linear)] == [(7, 64), (64, 64), (64, 5)]
 
+    @pytest.mark.parametrize(("final", "affine"), [("bn", True), ("bn_plain", False)])
+    def test_a_final_norm_takes_the_place_of_the_last_bias(self, final, affine):
+        """With bn_plain every column has mean 0 and deviation 1, so the output can not collapse to one dimension."""
+        head = build_head(HeadConfig(layers=2, hidden_dim=64, out_dim=5, norm="ln", final_norm=final), 7)
+        assert [type(m) for m in head] == [nn.Linear, nn.LayerNorm, nn.ReLU, nn.Linear, nn.BatchNorm1d]
+        assert head[0].bias is not None and head[-2].bias is None and head[-1].affine is affine
+        out = head(torch.randn(64, 7))
+        assert torch.allclose(out.mean(0), torch.zeros(5), atol=1e-5)
+        assert torch.allclose(out.std(0, correction=0), torch.ones(5), atol=1e-3)
+
+    def test_a_final_norm_needs_a_layer(self):
+        with pytest.raises(ValueError, match=r"final_norm = 'bn' comes after the last layer, and layers = 0 has none"):
+            HeadConfig(layers=0, final_norm="bn")
+
     @pytest.mark.parametrize(
         ("norm", "kind"),
         [("bn", nn.BatchNorm1d), ("ln", nn.LayerNorm), ("gn", nn.GroupNorm), ("br", BatchRenorm1d), (None, None)],

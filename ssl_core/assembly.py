@@ -1,0 +1,22 @@
+"""From a spec to the network and the method that trains it; the one place where the two are put together."""
+
+from __future__ import annotations
+
+import torch
+
+from ssl_core.encoders import Sizes, build_encoder
+from ssl_core.methods import build_method
+from ssl_core.methods.base import Method
+from ssl_core.recompute import recompute
+from ssl_core.spec import TrainSpec
+
+
+def method_of(spec: TrainSpec) -> Method:
+    """With random weights, channels last. `data.size` must be known. Raises ValueError for a network that cannot take it."""
+    assert spec.data.size
+    sizes: Sizes = "several" if spec.augment.local_views.count else "one"
+    encoder = build_encoder(spec.encoder.arch, spec.data.size, spec.encoder.stem, sizes)
+    if spec.trainer.activations == "recompute":
+        recompute(encoder)
+    method = build_method(encoder, encoder.dim, spec.method, spec.optim)
+    return method.to(memory_format=torch.channels_last)
