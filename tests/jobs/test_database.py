@@ -188,13 +188,12 @@ def test_a_database_that_is_away_is_unavailable(url: str) -> None:
     database.engine.dispose()
 
 
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 class TestPostgreSQL:
-    def test_lets_go_of_a_lock_whose_holder_is_lost(
-        self, postgres_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_lets_go_of_a_lock_whose_holder_is_lost(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """A worker that was frozen, or cut off, within a transaction: nobody else may have to wait for it for hours."""
         monkeypatch.setattr("jobs.database._IDLE_MS", 500)
-        lost, swept = Repository(connect(postgres_server)), Repository(connect(postgres_server))
+        lost, swept = Repository(connect(url)), Repository(connect(url))
         job = lost.create(JobDraft(None, "pretrain", "simclr", {}))
         assert lost.claim(job.id, "lost", 0.01) is not None
         with pytest.raises(Unavailable), lost.database.write() as session:
@@ -207,9 +206,9 @@ class TestPostgreSQL:
         for repository in (lost, swept):
             repository.database.engine.dispose()
 
-    def test_without_a_free_connection_is_unavailable(self, postgres_server: str) -> None:
+    def test_without_a_free_connection_is_unavailable(self, url: str) -> None:
         """As when all of them wait for a database that neither answers nor refuses."""
-        database = connect(postgres_server)
+        database = connect(url)
         pool = database.engine.pool
         assert isinstance(pool, QueuePool)
         pool._timeout = 0.1
