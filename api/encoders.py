@@ -14,12 +14,12 @@ from fastapi import Path as PathParameter
 from starlette.responses import StreamingResponse
 
 from api.body import json_object, validated
-from api.deps import EncoderId, Limit, Repo, ServicesDep, cursor
+from api.deps import EncoderId, Limit, Mine, Repo, ServicesDep, cursor
 from api.embedding import load
 from api.errors import Problem, invalid
 from api.jobs import ends
 from api.schemas import NAME_PATTERN, AliasBody, AliasPut, EncoderBody, EncoderDetail, ListOf
-from jobs.records import EncoderRecord
+from jobs.records import AliasRecord, EncoderRecord
 from ssl_core.manifest import MANIFEST_FILE, MODEL_FILE, EncoderError, read_manifest
 
 log = logging.getLogger("api")
@@ -34,9 +34,11 @@ def list_encoders(
     repository: Repo,
     limit: Limit = 20,
     after: Annotated[str | None, Query(description="The `last_id` of the page before.")] = None,
+    mine: Mine = False,
 ) -> ListOf[EncoderBody]:
-    """Every encoder that a job has published. `latest`, wherever an encoder is named, is the one published last."""
-    page = repository.encoders(limit=limit, after=cursor("enc", after))
+    """Every encoder that a job has published. `latest`, wherever an encoder is named, is the one published last, of your own
+    and everybody's."""
+    page = repository.encoders(limit=limit, after=cursor("enc", after), mine=mine)
     return ListOf(data=[encoder_body(each) for each in page.data], has_more=page.has_more, **ends(page.data))
 
 
@@ -74,7 +76,7 @@ def download(encoder_id: EncoderId, services: ServicesDep) -> StreamingResponse:
 @router.get("/aliases", response_model=ListOf[AliasBody], tags=["aliases"], summary="List aliases")
 def list_aliases(repository: Repo) -> ListOf[AliasBody]:
     """Your own names. `latest` always is the newest encoder and is not listed."""
-    return ListOf(data=[AliasBody.model_validate(each, from_attributes=True) for each in repository.aliases()], has_more=False)
+    return ListOf(data=[alias_body(each) for each in repository.aliases()], has_more=False)
 
 
 @router.put("/aliases/{name}", response_model=AliasBody, tags=["aliases"], summary="Name an encoder")
@@ -92,12 +94,17 @@ async def put_alias(
         raise invalid([("/encoder", "must be an encoder id, a job id or an alias")])
     loaded = await load(services, given)
     record = await asyncio.to_thread(services.repository.set_alias, name, loaded.id)
-    return AliasBody.model_validate(record, from_attributes=True)
+    return alias_body(record)
 
 
 def encoder_body(record: EncoderRecord) -> EncoderBody:
     """A record as the contract shows it."""
-    return EncoderBody.model_validate(record, from_attributes=True)
+    return EncoderBody.model_validate({**vars(record), "owner": record.owner or None})
+
+
+def alias_body(record: AliasRecord) -> AliasBody:
+    """The same of a name."""
+    return AliasBody.model_validate({**vars(record), "owner": record.owner or None})
 
 
 class _Pipe:

@@ -139,6 +139,8 @@ class JobBody(Answer):
         description="Once it has succeeded. Of kind embed: images, errors, dim, shards, size_bytes, links; of kind index: count, "
         "left_out, dim, seconds, size_bytes, links."
     )
+    owner: str | None = Field(None, description="Whose keys see and change it; null: everybody's.")
+    shared: bool = Field(False, description="Seen by every key.")
     links: dict[str, str]
 
 
@@ -210,6 +212,8 @@ class EncoderBody(Answer):
     aliases: list[str]
     sha256: str
     size_bytes: int
+    owner: str | None = Field(None, description="As its job's.")
+    shared: bool = False
 
 
 class EncoderDetail(EncoderBody):
@@ -233,6 +237,7 @@ class AliasBody(Answer):
     name: str
     encoder: str
     updated_at: datetime | None = None
+    owner: str | None = Field(None, description="Whose keys it has a meaning for; null: everybody's.")
 
 
 class DatasetCreate(Config):
@@ -251,6 +256,7 @@ class DatasetBody(Answer):
     name: str
     path: str
     created_at: datetime
+    owner: str | None = None
     images: int | None = None
     held_out: int | None = None
     classes: int | None = None

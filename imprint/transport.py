@@ -9,8 +9,9 @@ from typing import Any, BinaryIO
 
 import httpx
 
-from imprint.errors import BY_STATUS, ConnectionFailed, ImprintError, Problem, ServiceError
+from imprint.errors import BY_STATUS, ConnectionFailed, ImprintError, Problem, ServiceError, UsageError
 from imprint.version import version
+from jobs.secret import mistyped, shown
 
 PAUSES = (0.2, 0.5, 1.0)  # seconds before each repetition
 LONGEST_PAUSE = 10.0  # seconds; a server that asks for more is reported instead
@@ -22,6 +23,11 @@ class Transport:
     def __init__(self, base_url: str, api_key: str | None, timeout: float) -> None:
         headers = {"User-Agent": f"imprint/{version()}"}
         if api_key:
+            if mistyped(api_key):
+                raise UsageError(
+                    f"the API key {shown(api_key)}… is mistyped: its checksum does not fit",
+                    "copy it whole: imp_, 32 letters and digits, _, and 6 more",
+                )
             headers["Authorization"] = f"Bearer {api_key}"
         self.base_url = base_url.rstrip("/")
         try:
