@@ -66,13 +66,12 @@ def upgrade() -> None:
         sa.UniqueConstraint("digest"),
     )
     for table in _OWNED:
-        with op.batch_alter_table(table, schema=None) as batch_op:
-            batch_op.add_column(_owner())
-            if table in _SHARED:
-                batch_op.add_column(sa.Column("shared", sa.Boolean(), nullable=False, server_default=sa.false()))
-            batch_op.create_index(f"ix_{table}_owner", ["owner", "id"], unique=False)
-    with op.batch_alter_table("jobs", schema=None) as batch_op:
-        batch_op.add_column(sa.Column("requested_by", sa.String(length=64), nullable=True))
+        # In place: a batch would make the table anew, which rows of others that refer to it do not allow.
+        op.add_column(table, _owner())
+        if table in _SHARED:
+            op.add_column(table, sa.Column("shared", sa.Boolean(), nullable=False, server_default=sa.false()))
+        op.create_index(f"ix_{table}_owner", table, ["owner", "id"], unique=False)
+    op.add_column("jobs", sa.Column("requested_by", sa.String(length=64), nullable=True))
     _replaced("aliases", _aliases(owned=True), "name, encoder_id, updated_ms")
     _replaced("idempotency_keys", _idempotency(owned=True), "scope, key, request_hash, made_id, created_ms")
 
@@ -80,12 +79,10 @@ def upgrade() -> None:
 def downgrade() -> None:
     _replaced("idempotency_keys", _idempotency(owned=False), "scope, key, request_hash, made_id, created_ms", "WHERE owner = ''")
     _replaced("aliases", _aliases(owned=False), "name, encoder_id, updated_ms", "WHERE owner = ''")
-    with op.batch_alter_table("jobs", schema=None) as batch_op:
-        batch_op.drop_column("requested_by")
+    op.drop_column("jobs", "requested_by")
     for table in _OWNED:
-        with op.batch_alter_table(table, schema=None) as batch_op:
-            batch_op.drop_index(f"ix_{table}_owner")
-            if table in _SHARED:
-                batch_op.drop_column("shared")
-            batch_op.drop_column("owner")
+        op.drop_index(f"ix_{table}_owner", table)
+        if table in _SHARED:
+            op.drop_column(table, "shared")
+        op.drop_column(table, "owner")
     op.drop_table("api_keys")
