@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -43,6 +44,7 @@ class Services:
     keyring: Keyring
     rate: Rate
     draining: threading.Event = field(default_factory=threading.Event)
+    streams: Counter[str] = field(default_factory=Counter)  # open event streams by key
     submitting: set[str] = field(default_factory=set)  # idempotency keys whose first request is not answered yet
     lock: threading.Lock = field(default_factory=threading.Lock)  # of `submitting`
 

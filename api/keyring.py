@@ -64,12 +64,20 @@ class Keyring:
             record = self._find(secret)
         if record is None:
             raise _unauthorized("is not known")
-        if record.revoked_at is not None:
+        if record.state == "revoked":
             raise _unauthorized("has been revoked")
         if record.expires_at is not None and record.state == "expired":
             raise _unauthorized(f"has expired, at {record.expires_at:%Y-%m-%d %H:%M} UTC")
         self._note(record)
         return Caller(record.name, record.owner, frozenset(record.scopes), record.id)
+
+    async def holds(self, caller: Caller) -> bool:
+        """Whether a caller who was let in before would be let in still; for answers that go on for hours."""
+        await self._fresh(EVERY)
+        if caller == USER:
+            return not self._settings and not self._known
+        stored = (key for keys in (self._known or {}).values() for key in keys if key.id == caller.key)
+        return any(caller == known for _, known in self._settings) or any(key.state == "valid" for key in stored)
 
     async def close(self) -> None:
         """Wait for what is being written."""

@@ -144,7 +144,7 @@ def read_problem(response: httpx.Response) -> ServiceError:
     except (KeyError, ValueError):
         retry_after = None
     hint = str(body.get("hint") or "")
-    if response.status_code in (401, 403) and not hint:
+    if response.status_code == 401 and not hint:
         hint = "give the server's key with --api-key or IMPRINT_API_KEY"
     return BY_STATUS.get(response.status_code, ServiceError)(
         str(detail),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
@@ -121,6 +122,27 @@ class TestSlow:
                     if line == "event: end":
                         break
             assert line == "event: end" and time.monotonic() - begun > 1.2
+
+
+def test_event_streams_of_a_key(start, tmp_path, monkeypatch):
+    monkeypatch.setattr("api.job_parts.MOST_STREAMS", 2)
+    with start(tmp_path) as running, contextlib.ExitStack() as open_streams:
+        keys = Keys(running.repository.database)
+        mine, other = ({"Authorization": f"Bearer {keys.create(name, owner='')[0]}"} for name in ("mine", "other"))
+        job = running.http.post("/jobs", json={"data": {"source": "digits"}}, headers=mine).json()
+        events = {"Accept": "text/event-stream"}
+        streams = []
+        for _ in range(2):
+            stream = running.http.stream("GET", job["links"]["events"], headers={**mine, **events})
+            streams.append(open_streams.enter_context(stream).iter_lines())
+            assert next(streams[-1]) == "retry: 2000"
+        refused = running.http.get(job["links"]["events"], headers={**mine, **events})
+        assert refused.status_code == 429 and "2 event streams" in refused.json()["detail"]
+        keys.revoke("mine")
+        assert all("event: end" not in list(lines) for lines in streams), "they end with their key, not with the job"
+        with running.http.stream("GET", job["links"]["events"], headers={**other, **events}) as stream:
+            assert next(stream.iter_lines()) == "retry: 2000"
+        assert running.services.streams.total() <= 1
 
 
 class TestHeads:
