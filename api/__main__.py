@@ -1,4 +1,4 @@
-"""`python -m api`: the API on the address of the settings."""
+"""`python -m api [--insecure]`: the API on the address of the settings."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.main import create_app
+from api.protocol import bounded
+from jobs.errors import Unavailable
+from jobs.keys import any_stored
 from jobs.settings import Settings, get_settings
 from ssl_core.data.machine import few_arenas, share_processors
 
@@ -34,11 +37,12 @@ class Server(uvicorn.Server):
 
 def refusal(settings: Settings) -> str | None:
     """Why the service must not listen there, or None. Other machines may only reach it with an API key."""
-    if not settings.exposed:
+    if not settings.exposed or any_stored(settings.database_url):
         return None
     return (
         f"Refusing to listen on {settings.host} without API keys: everybody on the network could run jobs here.\n"
-        "Set IMPRINT_API_KEYS=<long random text> (comma separated for several), or IMPRINT_INSECURE=1 if a proxy guards it."
+        "Make a key with `imprint keys create NAME`, or set IMPRINT_API_KEYS=<long random text> (comma separated for several); "
+        "or say --insecure (IMPRINT_INSECURE=1) if everybody may, or a proxy guards it."
     )
 
 
@@ -46,8 +50,13 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     share_processors()
     few_arenas()  # decoders and requests come and go in dozens of threads
+    if "--insecure" in sys.argv[1:]:
+        os.environ["IMPRINT_INSECURE"] = "1"
     settings = get_settings()
-    why = refusal(settings)
+    try:
+        why = refusal(settings)
+    except Unavailable as error:
+        why = f"Whether there are API keys cannot be told: {error}"
     if why is not None:
         print(why, file=sys.stderr)
         return 2
@@ -56,6 +65,7 @@ def main() -> int:
         app,
         host=settings.host,
         port=settings.port,
+        http=bounded(settings.head_seconds),
         access_log=False,
         log_level=os.environ.get("IMPRINT_LOG_LEVEL", "info").lower(),
         timeout_graceful_shutdown=GRACE_SECONDS,

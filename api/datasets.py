@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from typing import Annotated, Any
 
 import orjson
@@ -10,16 +11,18 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import ValidationError
 
 from api.body import json_object, validated
+from api.dataset_schemas import DatasetBody, DatasetCreate
 from api.deps import DatasetId, Limit, Repo, ServicesDep, cursor
 from api.errors import invalid
 from api.jobs import ends, first_of, idempotency_key
-from api.schemas import DatasetBody, DatasetCreate, ListOf
+from api.schemas import ListOf
 from jobs.records import DatasetDraft, DatasetRecord
 from ssl_core.data.errors import DataError
 from ssl_core.data.sources import SourceFacts, describe
 from ssl_core.spec import FolderData
 from ssl_core.spec.base import explain
 
+audit = logging.getLogger("audit")
 router = APIRouter(prefix="/datasets", tags=["datasets"])
 
 
@@ -42,6 +45,7 @@ def create(
             facts = _facts(asked.path, services)
             draft = DatasetDraft(asked.name, asked.path, facts, idempotency_key=key, request_hash=digest)
             record = services.repository.create_dataset(draft)
+            audit.info("%s registered dataset %s", services.caller.name, record.id)
     response.headers["Location"] = f"/datasets/{record.id}"
     return dataset_body(record)
 
@@ -66,7 +70,9 @@ def get_dataset(dataset_id: DatasetId, repository: Repo) -> DatasetBody:
 def dataset_body(record: DatasetRecord) -> DatasetBody:
     facts = record.facts or {}
     known = {name: facts.get(name) for name in ("images", "held_out", "classes", "fingerprint")}
-    return DatasetBody(id=record.id, name=record.name, path=record.path, created_at=record.created_at, **known)
+    return DatasetBody(
+        id=record.id, name=record.name, path=record.path, created_at=record.created_at, owner=record.owner or None, **known
+    )
 
 
 def _facts(path: str, services: ServicesDep) -> dict[str, Any]:

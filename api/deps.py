@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import re
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 from fastapi import Depends, Query, Request
 from fastapi import Path as PathParameter
 
+from api.access import caller_of
 from api.batcher import Batcher
 from api.embedders import Embedders
 from api.errors import Problem
 from api.indexes import OpenIndexes
+from api.keyring import Keyring
+from api.limits import Rate
 from api.telemetry import Telemetry
+from jobs.access import Caller
 from jobs.artifacts import Artifacts
 from jobs.records import EncoderRecord
 from jobs.repository import Repository
@@ -27,7 +32,7 @@ _ULID = r"[0-9A-HJKMNP-TV-Z]{26}"
 
 @dataclass
 class Services:
-    """Everything that lives as long as the process."""
+    """Everything that lives as long as the process. Routes get it on behalf of whoever asks: see `services`."""
 
     settings: Settings
     repository: Repository
@@ -36,9 +41,21 @@ class Services:
     decoders: ThreadPoolExecutor
     telemetry: Telemetry
     indexes: OpenIndexes
+    keyring: Keyring
+    rate: Rate
     draining: threading.Event = field(default_factory=threading.Event)
+    streams: Counter[str] = field(default_factory=Counter)  # open event streams by key
     submitting: set[str] = field(default_factory=set)  # idempotency keys whose first request is not answered yet
     lock: threading.Lock = field(default_factory=threading.Lock)  # of `submitting`
+
+    def on_behalf_of(self, caller: Caller) -> Self:
+        """The same, with a repository that shows what this caller may see."""
+        return replace(self, repository=self.repository.on_behalf_of(caller))
+
+    @property
+    def caller(self) -> Caller:
+        """On whose behalf this is."""
+        return self.repository.caller
 
     def encoder_folder(self, record: EncoderRecord) -> Path:
         """Where the published files of an encoder lie."""
@@ -51,18 +68,22 @@ class Services:
 
 
 def services(request: Request) -> Services:
+    """The one way of a route to anything: what the caller may not see is not there."""
     found = request.app.state.services
     assert isinstance(found, Services)
-    return found
-
-
-def repository(request: Request) -> Repository:
-    return services(request).repository
+    return found.on_behalf_of(caller_of(request))
 
 
 ServicesDep = Annotated[Services, Depends(services)]
+
+
+def repository(services: ServicesDep) -> Repository:
+    return services.repository
+
+
 Repo = Annotated[Repository, Depends(repository)]
 Limit = Annotated[int, Query(ge=1, le=100, description="Entries on a page.")]
+Mine = Annotated[bool, Query(description="Without what others share.")]
 LongLimit = Annotated[int, Query(ge=1, le=1000, description="Entries on a page.")]
 
 

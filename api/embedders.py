@@ -64,7 +64,7 @@ class Embedders:
         self._telemetry = telemetry
         self._loaded: OrderedDict[str, Loaded] = OrderedDict()
         self._leaving: weakref.WeakSet[Loaded] = weakref.WeakSet()  # dropped, and still held by somebody
-        self._meant: dict[str, str] = {}
+        self._meant: dict[tuple[str, str], str] = {}  # (owner, name)
         self._loading: dict[str, asyncio.Task[Loaded]] = {}
         self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="load")
@@ -91,15 +91,15 @@ class Embedders:
             found.used = time.monotonic()
         return found
 
-    def meant(self, name: str) -> Loaded | None:
-        """What the name (an id, a job's id, an alias) stood for when it was last asked for, if that is in memory."""
-        return self.find(self._meant.get(name, name))
+    def meant(self, name: str, owner: str = "") -> Loaded | None:
+        """What the name (an id, a job's id, an alias) stood for when this owner last asked for it, if that is in memory."""
+        return self.find(self._meant.get((owner, name), name))
 
-    def remember(self, name: str, encoder_id: str) -> None:
+    def remember(self, name: str, encoder_id: str, owner: str = "") -> None:
         """Note what the name stands for now."""
         if len(self._meant) >= REMEMBERED:
             self._meant.clear()
-        self._meant[name] = encoder_id
+        self._meant[owner, name] = encoder_id
 
     def __contains__(self, encoder_id: str) -> bool:
         return encoder_id in self._loaded or encoder_id in self._loading

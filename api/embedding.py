@@ -135,7 +135,7 @@ async def _embed(services: Services, asked: Asked) -> Embedded:
 
 async def _decode_early(services: Services, asked: Asked) -> tuple[str | None, list[Any]]:
     """The rows, for the encoder that the name most likely means, and its id. It is let go of here: see Embedders.get."""
-    likely = services.embedders.meant(asked.options.encoder)
+    likely = services.embedders.meant(asked.options.encoder, services.caller.owner)
     return (likely.id, await decode(services, likely, asked.pictures)) if likely else (None, [])
 
 
@@ -144,10 +144,10 @@ async def load(services: Services, name: str) -> Loaded:
     if not _NAME.fullmatch(name):
         raise Problem("not-found", f"There is no encoder {name[:100]!r}; GET /encoders lists them.")
     found = services.embedders.find(name)
-    if found is not None:  # by its id: what that stands for never changes
+    if found is not None and services.caller.admin:  # by its id: what that stands for never changes; others may not see it
         return found
     encoder_id, folder = await asyncio.to_thread(services.repository.locate_encoder, name)
-    services.embedders.remember(name, encoder_id)
+    services.embedders.remember(name, encoder_id, services.caller.owner)
     try:
         return await services.embedders.get(encoder_id, services.settings.home / folder)
     except EncoderError as error:

@@ -15,13 +15,13 @@ from starlette.responses import StreamingResponse
 
 from api.body import json_object, validated
 from api.comparing import compare as comparison
-from api.deps import EncoderId, Limit, Repo, ServicesDep, cursor
+from api.deps import EncoderId, Limit, Mine, Repo, ServicesDep, cursor
 from api.embedding import load
 from api.errors import Problem, invalid
 from api.jobs import ends
 from api.measure_schemas import Comparison
 from api.schemas import NAME_PATTERN, AliasBody, AliasPut, EncoderBody, EncoderDetail, ListOf
-from jobs.records import EncoderRecord
+from jobs.records import AliasRecord, EncoderRecord
 from ssl_core.manifest import MANIFEST_FILE, MODEL_FILE, EncoderError, read_manifest
 
 log = logging.getLogger("api")
@@ -39,8 +39,10 @@ def list_encoders(
     compare: Annotated[
         str | None, Query(max_length=4000, description="Encoders (ids, jobs' ids, aliases) with commas between them.")
     ] = None,
+    mine: Mine = False,
 ) -> ListOf[EncoderBody] | Comparison:
-    """Every encoder that a job has published. `latest`, wherever an encoder is named, is the one published last.
+    """Every encoder that a job has published. `latest`, wherever an encoder is named, is the one published last, of your own
+    and everybody's.
 
     With `compare`, these encoders side by side: what was measured at the end of pretraining, and by jobs of kind linear_probe
     and finetune, in one line where the data (by fingerprint) and the protocol are the same. Of several jobs that differ in the
@@ -48,7 +50,7 @@ def list_encoders(
     """
     if compare is not None:
         return comparison(services, compare)
-    page = services.repository.encoders(limit=limit, after=cursor("enc", after))
+    page = services.repository.encoders(limit=limit, after=cursor("enc", after), mine=mine)
     return ListOf(data=[encoder_body(each) for each in page.data], has_more=page.has_more, **ends(page.data))
 
 
@@ -86,7 +88,7 @@ def download(encoder_id: EncoderId, services: ServicesDep) -> StreamingResponse:
 @router.get("/aliases", response_model=ListOf[AliasBody], tags=["aliases"], summary="List aliases")
 def list_aliases(repository: Repo) -> ListOf[AliasBody]:
     """Your own names. `latest` always is the newest encoder and is not listed."""
-    return ListOf(data=[AliasBody.model_validate(each, from_attributes=True) for each in repository.aliases()], has_more=False)
+    return ListOf(data=[alias_body(each) for each in repository.aliases()], has_more=False)
 
 
 @router.put("/aliases/{name}", response_model=AliasBody, tags=["aliases"], summary="Name an encoder")
@@ -104,12 +106,17 @@ async def put_alias(
         raise invalid([("/encoder", "must be an encoder id, a job id or an alias")])
     loaded = await load(services, given)
     record = await asyncio.to_thread(services.repository.set_alias, name, loaded.id)
-    return AliasBody.model_validate(record, from_attributes=True)
+    return alias_body(record)
 
 
 def encoder_body(record: EncoderRecord) -> EncoderBody:
     """A record as the contract shows it."""
-    return EncoderBody.model_validate(record, from_attributes=True)
+    return EncoderBody.model_validate({**vars(record), "owner": record.owner or None})
+
+
+def alias_body(record: AliasRecord) -> AliasBody:
+    """The same of a name."""
+    return AliasBody.model_validate({**vars(record), "owner": record.owner or None})
 
 
 class _Pipe:

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from jobs.errors import Conflict, Fenced, JobsError, KeyReused, NotFound, Unavailable
+from jobs.errors import Conflict, Fenced, JobsError, KeyReused, NotAllowed, NotFound, TooMany, Unavailable
 from ssl_core.spec.base import explain
 
 log = logging.getLogger("api")
@@ -30,11 +30,13 @@ KINDS: dict[str, tuple[int, str]] = {  # name: (status, title)
     "not-found": (404, "Not found"),
     "method-not-allowed": (405, "This address does not take this method"),
     "not-acceptable": (406, "This form of answer is not offered"),
+    "slow": (408, "The request did not arrive in time"),
     "conflict": (409, "Not possible in the present state"),
     "too-large": (413, "The request is too large"),
     "unsupported-media-type": (415, "This form of body is not understood"),
     "validation": (422, "The request is not valid"),
     "busy": (429, "Too much at once"),
+    "head-too-large": (431, "The headers are too large"),
     "internal": (500, "Something went wrong here"),
     "unavailable": (503, "Not available right now"),
     "timeout": (504, "It took too long"),
@@ -159,6 +161,8 @@ _JOBS_KINDS: dict[type[JobsError], str] = {
     Conflict: "conflict",
     KeyReused: "validation",
     Fenced: "conflict",
+    NotAllowed: "forbidden",
+    TooMany: "busy",
 }
 
 
@@ -167,7 +171,8 @@ def _from_jobs(error: JobsError) -> Problem:
     if isinstance(error, Unavailable):
         log.error("%s", error)
         return Problem("unavailable", "The database does not answer; try again in a moment.", headers={"Retry-After": "5"})
-    return Problem(_JOBS_KINDS.get(type(error), "conflict"), str(error))
+    headers = {"Retry-After": "60"} if isinstance(error, TooMany) else None
+    return Problem(_JOBS_KINDS.get(type(error), "conflict"), str(error), headers=headers)
 
 
 def _answer(request: Request, problem: Problem) -> Response:

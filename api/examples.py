@@ -90,6 +90,8 @@ JOB: dict[str, Any] = {
     "labels": {"team": "a"},
     "notes": ["method.queue_size = 512: at most half of the 1437 images"],
     "data": {"images": 1437, "held_out": 360, "classes": 10, "unreadable": 0, "unreadable_examples": []},
+    "owner": "alice",
+    "shared": False,
     "links": {"self": f"/jobs/{_JOB}", "metrics": f"/jobs/{_JOB}/metrics", "cancel": f"/jobs/{_JOB}/cancel"},
 }
 
@@ -132,7 +134,7 @@ COMPARISON: dict[str, Any] = {
         }
     ],
 }
-
+JOB_PATCH: dict[str, Any] = {"shared": True}
 ALIAS_PUT: dict[str, Any] = {"encoder": _ENC}
 DATASET_CREATE: dict[str, Any] = {"name": "holiday photos", "path": "photos"}
 EMBED: dict[str, Any] = {"encoder": "latest", "images": [f"data:image/png;base64,{_PIXEL}"], "encoding_format": "float"}

@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse
 
 from api.deps import Services, ServicesDep
 from api.schemas import Ready
+from jobs.access import USER
 from jobs.queue import broker_alive
 
 log = logging.getLogger("api")
@@ -45,7 +46,8 @@ async def readyz(response: Response, services: ServicesDep) -> Ready:
 @router.get("/metrics", response_class=PlainTextResponse, summary="Counters for Prometheus")
 def metrics(services: ServicesDep) -> PlainTextResponse:
     """Requests, embeddings and jobs, in Prometheus' text format."""
-    for status, count in services.repository.count_by_status().items():
+    everything = services.on_behalf_of(USER)  # of all owners: gauges are the process's, whoever looks
+    for status, count in everything.repository.count_by_status().items():
         services.telemetry.set("imprint_jobs", count, status=str(status))
     return PlainTextResponse(services.telemetry.render(), media_type=CONTENT_TYPE_LATEST)
 

@@ -10,6 +10,7 @@ from api.deps import Services
 from api.errors import invalid
 from api.planned import Planned
 from api.search_schemas import IndexJobCreate
+from jobs.access import must_control
 from jobs.errors import NotFound
 from jobs.records import JobRecord
 from jobs.status import TERMINAL
@@ -27,7 +28,8 @@ def plan_index(body: dict[str, Any], services: Services) -> Planned:
     encoder = str(job.spec["encoder"])
     if asked.encoder not in (None, encoder):
         raise invalid([("/vectors", f"the vectors of {job.id} were made by {encoder}, not by {asked.encoder}")])
-    services.repository.encoder(encoder)
+    owner = services.repository.encoder(encoder).owner  # an index is the encoder's, and belongs to whom that belongs to
+    must_control(services.caller, owner, f"encoder {encoder}")
     data = {name: job.spec["data"][name] for name in ("source", "path") if name in job.spec["data"]}
     count, dim = int(made["images"]) - int(made["errors"]), int(made["dim"])
     if count == 0:
@@ -43,6 +45,7 @@ def plan_index(body: dict[str, Any], services: Services) -> Planned:
         notes=[],
         warnings=[],
         data={**data, "images": count, "dim": dim},
+        owner=owner,
         estimate=lambda: {"size_bytes": count * (2 * dim + 220)},  # float16, the graph's links, ten neighbours, a path
     )
 

@@ -16,6 +16,7 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import PlainTextResponse, StreamingResponse
 
 from api.deps import JobId, LongLimit, Repo, Services, ServicesDep
+from api.errors import Problem
 from api.schemas import CheckpointBody, EventBody, ListOf, MetricPoint
 from jobs.status import TERMINAL
 
@@ -25,6 +26,7 @@ NAMES = 200  # more metrics than a step ever has
 LOG_BYTES = 2**20  # the most that is read of a log's end
 POLL_SECONDS = 0.5
 KEEP_ALIVE_SECONDS = 15.0
+MOST_STREAMS = 64  # of one key at a time, in this process: each asks the database twice a second
 _STEP = re.compile(r"step-(\d+)\.ckpt")
 
 
@@ -59,10 +61,13 @@ async def events(
         page = await asyncio.to_thread(services.repository.events, job_id, after=after, limit=limit)
         return ListOf(data=[_event(each) for each in page.data], has_more=page.has_more)
     await asyncio.to_thread(services.repository.get, job_id)  # 404 before the stream begins
+    if services.streams[services.caller.key] >= MOST_STREAMS:
+        detail = f"{MOST_STREAMS} event streams of this key are open, which is the most; close some, or poll."
+        raise Problem("busy", detail, headers={"Retry-After": "5"})
     last = request.headers.get("last-event-id", "")
     begin = int(last) if last.isdecimal() and len(last) <= 15 else after
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_stream(services, job_id, begin), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(_counted(services, job_id, begin), media_type="text/event-stream", headers=headers)
 
 
 @router.get("/logs", response_class=PlainTextResponse, summary="The end of the log")
@@ -121,11 +126,20 @@ def _event(record: Any) -> EventBody:
     return EventBody.model_validate(record, from_attributes=True)
 
 
+async def _counted(services: Services, job_id: str, after: int) -> AsyncIterator[bytes]:
+    services.streams[services.caller.key] += 1
+    try:
+        async for part in _stream(services, job_id, after):
+            yield part
+    finally:
+        services.streams[services.caller.key] -= 1
+
+
 async def _stream(services: Services, job_id: str, after: int) -> AsyncIterator[bytes]:
     """Server-sent events; a comment now and then keeps proxies from closing a quiet connection."""
     yield b"retry: 2000\n\n"
     spoke = time.monotonic()
-    while not services.draining.is_set():
+    while not services.draining.is_set() and await services.keyring.holds(services.caller):
         # The status is read before the events: what was written until a job came to rest is then never missed.
         record = await asyncio.to_thread(services.repository.get, job_id)
         page = await asyncio.to_thread(services.repository.events, job_id, after=after, limit=200)

@@ -12,7 +12,7 @@ import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from api.body import json_object
-from api.deps import JobId, Limit, Repo, Services, ServicesDep, cursor
+from api.deps import JobId, Limit, Mine, Repo, Services, ServicesDep, cursor
 from api.errors import Problem
 from api.kinds import KINDS, planned
 from api.schemas import JobBody, JobStatusName, ListOf, Validated
@@ -62,7 +62,9 @@ def queued(request: Request, response: Response, services: Services, body: dict[
         if record is not None:
             response.headers["Idempotency-Replayed"] = "true"
         else:
-            record = services.repository.create(planned(body, services).draft(key, digest))
+            record = services.repository.create(
+                planned(body, services).draft(key, digest), max_queued=services.settings.max_queued
+            )
             enqueue(record.id)  # a wake-up only: without the broker, a worker's sweep finds the job
     response.headers["Location"] = f"/jobs/{record.id}"
     return job_body(record)
@@ -77,9 +79,10 @@ def list_jobs(
     status: Annotated[JobStatusName | None, Query()] = None,
     method: Annotated[str | None, Query(description="The name of a method, such as simclr.")] = None,
     kind: Annotated[str | None, Query(description="pretrain, embed, index, linear_probe or finetune.")] = None,
+    mine: Mine = False,
 ) -> ListOf[JobBody]:
     """Filters: `status`, `method`, `kind`, and `label.<key>=<value>` for your own labels."""
-    known = {"limit", "after", "status", "method", "kind"}
+    known = {"limit", "after", "status", "method", "kind", "mine"}
     labels: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if name.startswith(_LABEL) and len(name) > len(_LABEL) and (name + value).isprintable():
@@ -93,7 +96,7 @@ def list_jobs(
     if kind is not None and kind not in KINDS:
         raise Problem("validation", f"kind {kind[:100]!r} is not known; {nearest(kind, list(KINDS))}", parameter="kind")
     begin = cursor("job", after)
-    page = repository.list(limit=limit, after=begin, status=status, method=method, kind=kind, labels=labels)
+    page = repository.list(limit=limit, after=begin, status=status, method=method, kind=kind, labels=labels, mine=mine)
     return ListOf(data=[job_body(record) for record in page.data], has_more=page.has_more, **ends(page.data))
 
 
@@ -140,7 +143,8 @@ def job_body(record: JobRecord) -> JobBody:
         result = {**record.result, "links": made}
         del result["folder"]  # where it lies is the service's own affair
     fields = {name: getattr(record, name) for name in JobBody.model_fields if hasattr(record, name)}
-    return JobBody.model_validate({**fields, "encoder": record.encoder_id, "result": result, "links": links})
+    fields |= {"owner": record.owner or None, "encoder": record.encoder_id, "result": result, "links": links}
+    return JobBody.model_validate(fields)
 
 
 def _made(record: JobRecord, here: str) -> dict[str, str]:
@@ -168,10 +172,11 @@ def idempotency_key(request: Request) -> str | None:
 
 @contextmanager
 def first_of(services: Services, key: str | None) -> Iterator[None]:
-    """Only one request of a key at a time. Raises 409 for the others."""
+    """Only one request of an owner's key at a time. Raises 409 for the others."""
     if key is None:
         yield
         return
+    key = f"{services.caller.owner} {key}"
     with services.lock:
         if key in services.submitting:
             detail = "A request with this Idempotency-Key is still being worked on; send it again in a moment."

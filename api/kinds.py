@@ -6,6 +6,7 @@ Adding a kind is a function (body, services) -> Planned, a line in KINDS, and it
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from api.bulk import plan_embed
@@ -13,7 +14,7 @@ from api.deps import Services
 from api.errors import invalid
 from api.indexing import plan_index
 from api.measuring import plan_measure
-from api.planned import Planned, measured
+from api.planned import Planned, measured, taken_out
 from api.planning import path_of, plan
 from jobs.records import JobRecord
 from ssl_core.spec.base import nearest
@@ -23,11 +24,12 @@ Body = dict[str, Any]
 
 def planned(body: Body, services: Services) -> Planned:
     """Check a body of POST /jobs, of whatever kind. Raises Problem 422 with everything that is wrong."""
+    body, shared = taken_out(body)
     kind = body.get("kind", "pretrain")
     if not isinstance(kind, str) or kind not in KINDS:
         hint = nearest(kind, list(KINDS)) if isinstance(kind, str) else "it must be a string"
         raise invalid([("/kind", f"{kind!r:.100} is not a kind of job; {hint} (valid: {', '.join(KINDS)})")])
-    return KINDS[kind](body, services)
+    return replace(KINDS[kind](body, services), shared=shared)
 
 
 def _pretrain(body: Body, services: Services) -> Planned:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.responses import HTMLResponse, JSONResponse
 
 from api import (
@@ -29,15 +29,20 @@ from api import (
     pages,
     preview,
     search,
+    sharing,
 )
+from api.access import allowed
 from api.batcher import Batcher
 from api.deps import Services
 from api.embedders import Embedders
 from api.indexes import OpenIndexes
-from api.middleware import Gate, Keys
+from api.keyring import Keyring
+from api.limits import Rate
+from api.middleware import Gate
 from api.telemetry import Telemetry
 from api.warming import keep_warm
 from jobs.database import connect, migrate
+from jobs.keys import Keys
 from jobs.repository import Repository
 from jobs.settings import Settings, get_settings
 
@@ -62,16 +67,24 @@ def create_app(settings: Settings | None = None, *, warm: bool = True) -> FastAP
             if warming is not None:
                 warming.cancel()
                 await asyncio.gather(warming, return_exceptions=True)
+            await services.keyring.close()
             await services.batcher.close()
             services.embedders.close()
             services.decoders.shutdown(wait=True, cancel_futures=True)
 
     app = FastAPI(
-        title="Imprint", version=_version(), description=ABOUT, docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan
+        title="Imprint",
+        version=_version(),
+        description=ABOUT,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=lifespan,
+        dependencies=[Depends(allowed)],  # of every route, those to come too
     )
     errors.install(app)
-    app.add_middleware(Gate, keys=Keys(chosen.api_keys), telemetry=telemetry)
-    for room in (jobs, job_parts, bulk, measuring, preview, encoders, search, datasets, embed, openai, health):
+    app.add_middleware(Gate, settings=chosen, telemetry=telemetry)
+    for room in (jobs, sharing, job_parts, bulk, measuring, preview, encoders, search, datasets, embed, openai, health):
         app.include_router(room.router)
 
     @app.get("/", include_in_schema=False)
@@ -97,14 +110,17 @@ async def _start(settings: Settings, telemetry: Telemetry) -> Services:
     settings.home.mkdir(parents=True, exist_ok=True)
     settings.data_root.mkdir(parents=True, exist_ok=True)
     await asyncio.to_thread(migrate, settings.database_url)
+    database = connect(settings.database_url)
     return Services(
         settings=settings,
-        repository=Repository(connect(settings.database_url)),
+        repository=Repository(database),
         embedders=Embedders(telemetry, max_bytes=settings.embed_memory, idle_seconds=settings.embed_idle_seconds),
         batcher=Batcher(telemetry, max_pending=settings.embed_max_pending),
         decoders=ThreadPoolExecutor(max(2, min(8, os.cpu_count() or 2)), thread_name_prefix="decode"),
         telemetry=telemetry,
         indexes=OpenIndexes(settings.home),
+        keyring=Keyring(settings.api_keys, Keys(database)),
+        rate=Rate(settings.rate_per_second, settings.rate_burst),
     )
 
 

@@ -1,4 +1,4 @@
-"""What happens to every request before a route sees it: an id, the API key, the size of the body; and how long it took.
+"""What happens to every request before a route sees it: an id, the caller, limits of size, number and time; and how long it took.
 
 Plain ASGI, so that bodies and answers stream through untouched.
 """
@@ -7,55 +7,41 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import hmac
 import re
 import secrets
 import time
-from collections.abc import Sequence
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.access import OPEN
 from api.errors import Problem, respond
 from api.telemetry import Telemetry
+from jobs.access import Caller
+from jobs.settings import Settings
 
 MIB = 2**20
 JSON_LIMIT = 1 * MIB  # bytes of any body without pictures
 EMBED_LIMIT = 64 * MIB
-EMBED_PATHS = frozenset({"/embed", "/v1/embeddings"})
+_PICTURES = re.compile(r"/embed|/v1/embeddings|/encoders/[^/]+/search")  # what takes bodies with pictures
 DRAIN_BYTES, DRAIN_SECONDS = 32 * MIB, 2.0  # what is read and dropped after a refusal
-OPEN_PATHS = frozenset({"/livez", "/readyz"})  # answered without a key
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-
-
-class Keys:
-    """The accepted API keys, kept as digests and compared in constant time."""
-
-    def __init__(self, keys: Sequence[str]) -> None:
-        self._digests = [hashlib.sha256(key.encode()).digest() for key in keys]
-
-    def __bool__(self) -> bool:
-        return bool(self._digests)
-
-    def accept(self, authorization: str | None) -> bool:
-        """Whether the header is `Bearer <key>` with a known key. Every key is compared, so time tells nothing."""
-        scheme, _, given = (authorization or "").partition(" ")
-        digest = hashlib.sha256(given.strip().encode("utf-8", "surrogateescape")).digest()
-        found = [hmac.compare_digest(digest, each) for each in self._digests]
-        return scheme.lower() == "bearer" and any(found)
+_NOBODY = Caller("nobody")
 
 
 class Gate:
-    """Id, key, origin and size. Raises nothing: refusals are answered here."""
+    """Id, key, origin, rate, size and time. Raises nothing: refusals are answered here."""
 
-    def __init__(self, app: ASGIApp, keys: Keys, telemetry: Telemetry) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, telemetry: Telemetry) -> None:
         self.app = app
-        self.keys = keys
+        self.settings = settings
         self.telemetry = telemetry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":  # there are none: one that is added must first have its key asked for
+            await send({"type": "websocket.close", "code": 1008})
+            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -63,7 +49,7 @@ class Gate:
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(8)}"
         scope.setdefault("state", {})["request_id"] = request_id
-        limit = EMBED_LIMIT if scope["path"] in EMBED_PATHS else JSON_LIMIT
+        limit = EMBED_LIMIT if _PICTURES.fullmatch(scope["path"]) else JSON_LIMIT
         started = time.perf_counter()
 
         async def send_with_id(message: Message) -> None:
@@ -75,26 +61,31 @@ class Gate:
                 self.telemetry.request(scope["method"], _route(scope), message["status"], seconds)
             await send(message)
 
-        refusal = self._refusal(scope, headers, limit)
-        if refusal is not None:
+        try:
+            scope["state"]["caller"] = await _admitted(scope, headers, limit)
+        except Problem as refusal:
             if refusal.kind == "too-large":
                 await _drain(receive)
             await respond(request_id, refusal, scope["path"])(scope, receive, send_with_id)
             return
-        await self.app(scope, _counted(receive, limit), send_with_id)
+        await self.app(scope, _bounded(receive, limit, self.settings.body_seconds), send_with_id)
 
-    def _refusal(self, scope: Scope, headers: Headers, limit: int) -> Problem | None:
-        if self.keys and scope["path"] not in OPEN_PATHS and not self.keys.accept(headers.get("authorization")):
-            what = "is not known" if "authorization" in headers else "is missing"
-            return Problem(
-                "unauthorized", f"The API key {what}; send 'Authorization: Bearer <key>'.", headers={"WWW-Authenticate": "Bearer"}
-            )
-        if scope["method"] not in _SAFE_METHODS and headers.get("sec-fetch-site") == "cross-site":
-            return Problem("forbidden", "A page of another site may not change anything here.")
-        length = headers.get("content-length", "")
-        if length.isdecimal() and (len(length) > 15 or int(length) > limit):
-            return too_large(limit)
-        return None
+
+async def _admitted(scope: Scope, headers: Headers, limit: int) -> Caller:
+    """Who asks. Raises Problem 401, 403, 413, 429."""
+    caller = _NOBODY
+    services = scope["app"].state.services
+    if scope["path"] not in OPEN:
+        caller = await services.keyring.caller(headers.get("authorization"))
+        wait = services.rate.take(caller.key, time.monotonic())
+        if wait:
+            raise services.rate.refusal(wait)
+    if scope["method"] not in _SAFE_METHODS and headers.get("sec-fetch-site") == "cross-site":
+        raise Problem("forbidden", "A page of another site may not change anything here.")
+    length = headers.get("content-length", "")
+    if length.isdecimal() and (len(length) > 15 or int(length) > limit):
+        raise too_large(limit)
+    return caller
 
 
 def too_large(limit: int) -> Problem:
@@ -102,22 +93,31 @@ def too_large(limit: int) -> Problem:
     return Problem("too-large", f"The body is larger than {limit // MIB} MiB.", headers={"Connection": "close"})
 
 
-def _counted(receive: Receive, limit: int) -> Receive:
-    """`receive` that stops a body, of unknown length too, at the limit."""
-    seen = 0
+def _bounded(receive: Receive, limit: int, seconds: float) -> Receive:
+    """`receive` that stops a body, of unknown length too, at the limit, and one that has not arrived whole in time."""
+    seen, whole = 0, False
+    until = asyncio.get_running_loop().time() + seconds
 
-    async def receive_counted() -> Message:
-        nonlocal seen
-        message = await receive()
+    async def receive_bounded() -> Message:
+        nonlocal seen, whole
+        if whole:  # from here on it only tells when the client leaves
+            return await receive()
+        try:
+            async with asyncio.timeout_at(until):
+                message = await receive()
+        except TimeoutError:
+            detail = f"The body had not arrived within {seconds:g} s."
+            raise Problem("slow", detail, headers={"Connection": "close"}) from None
         if message["type"] == "http.request":
+            whole = not message.get("more_body")
             seen += len(message.get("body", b""))
             if seen > limit:
-                if message.get("more_body"):
+                if not whole:
                     await _drain(receive)
                 raise too_large(limit)
         return message
 
-    return receive_counted
+    return receive_bounded
 
 
 async def _drain(receive: Receive) -> None:

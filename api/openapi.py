@@ -14,13 +14,16 @@ from pydantic.json_schema import models_json_schema
 
 from api import examples
 from api.bulk_schemas import EmbedCreate
+from api.dataset_schemas import DatasetCreate
 from api.embed_schemas import EmbedOptions, EmbedRequest
 from api.measure_schemas import MeasureCreate
 from api.openai import OpenAIRequest
 from api.pictures import MAX_IMAGES
+from api.planned import SHARED
 from api.planning import SECTIONS
-from api.schemas import AliasPut, DatasetCreate, JobCreate, ProblemBody
+from api.schemas import AliasPut, JobCreate, ProblemBody
 from api.search_schemas import IndexCreate, IndexJobCreate, SearchOptions, SearchRequest
+from api.sharing import JobPatch
 from ssl_core.spec import TrainSpec
 from ssl_core.spec.embed import EmbedSpec
 from ssl_core.spec.index import IndexSpec
@@ -32,6 +35,7 @@ _BODIES: dict[tuple[str, str], tuple[type[BaseModel], dict[str, Any]]] = {
     ("post", "/preview"): (JobCreate, examples.PREVIEW),
     ("post", "/v1/embeddings"): (OpenAIRequest, {"picture": examples.OPENAI}),
     ("post", "/datasets"): (DatasetCreate, {"folder": examples.DATASET_CREATE}),
+    ("patch", "/jobs/{job_id}"): (JobPatch, {"share": examples.JOB_PATCH}),
     ("put", "/aliases/{name}"): (AliasPut, {"encoder": examples.ALIAS_PUT}),
     ("post", "/encoders/{encoder_id}/index"): (IndexCreate, {"vectors": examples.INDEX_CREATE}),
 }
@@ -51,7 +55,10 @@ def document(app: FastAPI) -> dict[str, Any]:
         for (method, path), (model, shown) in _BODIES.items():
             content = {"schema": {"$ref": _REF + model.__name__}, "examples": _examples(shown)}
             made["paths"][path][method]["requestBody"] = {"required": True, "content": {"application/json": content}}
-        made["paths"]["/jobs"]["post"]["requestBody"] = _jobs_body()
+        made["paths"]["/jobs"]["post"]["requestBody"] = body = _jobs_body()
+        for each in body["content"]["application/json"]["schema"]["anyOf"]:  # every kind may be shared
+            properties = schemas[each["$ref"].removeprefix(_REF)]["properties"]
+            properties["shared"] = {"type": "boolean", "default": False, "description": SHARED}
         _embed(made["paths"]["/embed"]["post"])
         _search(made["paths"]["/encoders/{encoder_id}/search"]["post"])
         for operations in made["paths"].values():
@@ -63,7 +70,9 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 def _models() -> dict[str, Any]:
     """Schemas of the bodies and of TrainSpec; the sections of JobCreate and the spec of a job are TrainSpec's own."""
-    bodies = (JobCreate, EmbedCreate, IndexJobCreate, IndexCreate, MeasureCreate, DatasetCreate, AliasPut, ProblemBody)
+    bodies = (
+        JobCreate, EmbedCreate, IndexJobCreate, IndexCreate, MeasureCreate, DatasetCreate, AliasPut, JobPatch, ProblemBody
+    )  # fmt: skip
     embedding, searching = (EmbedOptions, EmbedRequest, OpenAIRequest), (SearchOptions, SearchRequest)
     models: tuple[type[BaseModel], ...] = (*bodies, *embedding, *searching, TrainSpec, EmbedSpec, IndexSpec, *SPECS.values())
     _, found = models_json_schema([(model, "validation") for model in models], ref_template=_REF + "{model}")

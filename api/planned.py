@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from api.errors import invalid
 from api.schemas import Validated
 from jobs.records import JobDraft, JobRecord
 from jobs.repository import Repository
 
 RECENT = 50  # jobs that are looked at for one that was alike
+SHARED = "Let every key see the job and what it makes: encoder, vectors. Only its owner changes them."
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Planned:
     warnings: list[str]
     data: dict[str, Any]  # what was found
     estimate: Callable[[], dict[str, Any]]  # asked for when only this is wanted
+    shared: bool = False
+    owner: str | None = None  # None: whoever submits it
 
     def validated(self) -> Validated:
         """The answer to validate_only."""
@@ -50,7 +54,17 @@ class Planned:
             idempotency_key=key,
             request_hash=digest,
             notes=[*self.notes, *self.warnings],
+            shared=self.shared,
+            owner=self.owner,
         )
+
+
+def taken_out(body: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """A body of POST /jobs without its `shared`, and that. Raises Problem 422."""
+    shared = body.get("shared", False)
+    if not isinstance(shared, bool):
+        raise invalid([("/shared", f"must be true or false, not {shared!r:.100}")])
+    return {name: value for name, value in body.items() if name != "shared"}, shared
 
 
 def measured(

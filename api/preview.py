@@ -14,6 +14,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from api.body import json_object
 from api.deps import JobId, Services, ServicesDep
 from api.errors import Problem, invalid
+from api.planned import taken_out
 from api.planning import path_of, plan
 from ssl_core.data.errors import DataError
 from ssl_core.spec import TrainSpec
@@ -52,7 +53,7 @@ def preview(
     """
     if services.draining.is_set():
         raise Problem("unavailable", "The service is stopping.", headers={"Retry-After": "5"})
-    made = plan(body, services.settings.data_root, path_of(services.repository))
+    made = plan(taken_out(body)[0], services.settings.data_root, path_of(services.repository))
     if not _places.acquire(blocking=False):
         detail = f"{PLACES} previews are being drawn or wait already; try again in {RETRY_AFTER} s."
         raise Problem("busy", detail, headers={"Retry-After": str(RETRY_AFTER)})

@@ -155,6 +155,8 @@ class JobBody(Answer):
         "classes), classes, train_images, "
         "held_out_images, split, fingerprint, seed, label_fraction, last_epoch, links."
     )
+    owner: str | None = Field(None, description="Whose keys see and change it; null: everybody's.")
+    shared: bool = Field(False, description="Seen by every key.")
     links: dict[str, str]
 
 
@@ -226,6 +228,8 @@ class EncoderBody(Answer):
     aliases: list[str]
     sha256: str
     size_bytes: int
+    owner: str | None = Field(None, description="As its job's.")
+    shared: bool = False
 
 
 class EncoderDetail(EncoderBody):
@@ -249,28 +253,7 @@ class AliasBody(Answer):
     name: str
     encoder: str
     updated_at: datetime | None = None
-
-
-class DatasetCreate(Config):
-    """A folder below the data root, under an id."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.DATASET_CREATE]})
-
-    name: Text200
-    path: str = Field(max_length=1000, description="Folder below the data root.")
-
-
-class DatasetBody(Answer):
-    """A registered folder."""
-
-    id: str
-    name: str
-    path: str
-    created_at: datetime
-    images: int | None = None
-    held_out: int | None = None
-    classes: int | None = None
-    fingerprint: str | None = None
+    owner: str | None = Field(None, description="Whose keys it has a meaning for; null: everybody's.")
 
 
 class ProblemError(Answer):

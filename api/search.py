@@ -31,6 +31,7 @@ from api.search_schemas import (
 )
 from api.searched import Wanted, read
 from api.thumbnails import thumbnail
+from jobs.errors import NotFound
 from jobs.indexes import IndexPlace
 from jobs.status import TERMINAL
 from ssl_core.search.facts import IndexCorrupt
@@ -65,7 +66,7 @@ def get_index(encoder_id: EncoderId, services: ServicesDep) -> IndexBody:
     job = newest(services, encoder_id)
     damaged = False
     try:
-        index = services.indexes.get(encoder_id)
+        index = services.indexes.get(encoder_id) if _seen(services, encoder_id) else None
     except IndexCorrupt:
         index, damaged = None, True
     if index is None and not damaged and (job is None or job.status in ("succeeded", "cancelled")):
@@ -86,7 +87,7 @@ def get_index(encoder_id: EncoderId, services: ServicesDep) -> IndexBody:
 @router.delete("/encoders/{encoder_id}/index", status_code=204, response_class=Response, summary="Remove an index")
 def delete_index(encoder_id: EncoderId, services: ServicesDep) -> Response:
     """And cancel the jobs that build another. Vectors and pictures stay."""
-    services.repository.encoder(encoder_id)
+    services.repository.index_removed(encoder_id)
     cancelled = cancel_all(services, encoder_id)
     if not IndexPlace(services.settings.home, encoder_id).remove() and not cancelled:
         raise _no_index(encoder_id)
@@ -140,14 +141,25 @@ def report(
 
 def open_index(services: Services, encoder_id: str) -> PictureIndex:
     """Raises 404 with what to do if there is none, 409 if its files are damaged. Called in a thread."""
+    services.repository.encoder(encoder_id)
     try:
-        found = services.indexes.get(encoder_id)
+        found = services.indexes.get(encoder_id) if _seen(services, encoder_id) else None
     except IndexCorrupt as error:
         raise Problem("conflict", f"The index of {encoder_id} is damaged: {error}.") from None
     if found is None:
-        services.repository.encoder(encoder_id)  # asked only now: where there is an index there is an encoder
         raise _no_index(encoder_id)
     return found
+
+
+def _seen(services: Services, encoder_id: str) -> bool:
+    """Whether the caller may see the job that made the index: it names pictures, and is not shared with its encoder."""
+    if services.caller.admin:
+        return True
+    folder = IndexPlace(services.settings.home, encoder_id).current()
+    try:
+        return folder is not None and bool(services.repository.get(folder.name.partition(".")[0]))
+    except NotFound:
+        return False
 
 
 def indexed(index: PictureIndex) -> Indexed:

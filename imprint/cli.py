@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from imprint.commands import encoders, jobs, measure, options, preview, search, up
+from imprint.commands import encoders, jobs, keys, measure, options, preview, search, up
 from imprint.errors import ImprintError, UsageError
 from imprint.version import version as installed
 
@@ -45,6 +45,7 @@ def root(server: options.Server = None, api_key: options.ApiKey = None) -> None:
 
 START, TRAIN, USE = "Start", "Train", "Use"
 app.command(rich_help_panel=START, epilog=up.EPILOG)(up.up)
+app.add_typer(keys.app, name="keys", rich_help_panel=START)
 app.command(rich_help_panel=TRAIN, epilog=jobs.TRAIN_EPILOG)(jobs.train)
 app.command(rich_help_panel=TRAIN, epilog=preview.EPILOG)(preview.preview)
 app.command("jobs", rich_help_panel=TRAIN, epilog=jobs.JOBS_EPILOG)(jobs.list_jobs)

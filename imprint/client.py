@@ -76,9 +76,15 @@ class Client(EmbedCalls, BulkCalls, MeasureCalls):
         method: str | None = None,
         labels: dict[str, str] | None = None,
         limit: int | None = None,
+        mine: bool = False,
     ) -> Iterator[Job]:
-        """Jobs, newest first; pages are fetched as they are needed. `limit` bounds how many in all."""
-        params = {"status": status, "method": method, **{f"label.{key}": value for key, value in (labels or {}).items()}}
+        """Jobs, newest first; pages are fetched as they are needed. `limit`: how many in all; `mine`: none that others share."""
+        params = {
+            "mine": "true" if mine else None,
+            "status": status,
+            "method": method,
+            **{f"label.{key}": value for key, value in (labels or {}).items()},
+        }
         return (Job.parse(body) for body in self._pages("/jobs", params, limit))
 
     def cancel(self, job_id: str) -> Job:
@@ -92,6 +98,12 @@ class Client(EmbedCalls, BulkCalls, MeasureCalls):
     def resume(self, job_id: str) -> Job:
         """Queue a paused, failed or cancelled job again; it goes on from its last checkpoint."""
         return self._control(job_id, "resume")
+
+    def share(self, job_id: str, shared: bool = True) -> Job:
+        """Let every key see a job and use its encoder, or its owner's keys only."""
+        return Job.parse(
+            self._transport.request("PATCH", f"/jobs/{_part(job_id)}", json={"shared": shared}, repeatable=True).json()
+        )
 
     def updates(self, job_id: str, *, every: float = 1.0) -> Iterator[Job]:
         """The job's state every `every` seconds, until it is final. Survives a restart of the server of up to a minute."""
@@ -160,9 +172,10 @@ class Client(EmbedCalls, BulkCalls, MeasureCalls):
 
     # Encoders and embeddings
 
-    def encoders(self, *, limit: int | None = None) -> Iterator[Encoder]:
-        """Trained encoders, newest first."""
-        return (Encoder.parse(body) for body in self._pages("/encoders", {}, limit))
+    def encoders(self, *, limit: int | None = None, mine: bool = False) -> Iterator[Encoder]:
+        """Trained encoders, newest first; `mine`: without what others share."""
+        params = {"mine": "true" if mine else None}
+        return (Encoder.parse(body) for body in self._pages("/encoders", params, limit))
 
     def encoder(self, encoder: str = "latest") -> Encoder:
         """One encoder by its id, its job's id, an alias, or `latest`. `raw` holds its manifest."""
@@ -207,7 +220,7 @@ class Client(EmbedCalls, BulkCalls, MeasureCalls):
         if name.startswith("job_"):
             found = self.job(name).encoder
         elif name == "latest":
-            found = next((encoder.id for encoder in self.encoders(limit=1)), None)
+            found = next((encoder.id for encoder in self.encoders(limit=1, mine=True)), None)
         else:
             found = next((alias["encoder"] for alias in self._get("/aliases")["data"] if alias["name"] == name), None)
         if found is None:

@@ -59,6 +59,7 @@ def make(settings: Settings) -> Plan:
             "IMPRINT_HOST": settings.host,
             "IMPRINT_PORT": str(settings.port),
             "IMPRINT_DATA_ROOT": str(data_root),
+            "IMPRINT_INSECURE": str(int(settings.insecure)),
             **({"IMPRINT_REDIS_URL": broker.url(path)} if path else {}),
         }
     )
@@ -91,12 +92,23 @@ def prepare_home(settings: Settings) -> Path:
 
 def check_exposure(settings: Settings) -> None:
     """Beyond this machine only with keys, or on purpose."""
-    if not settings.exposed:
+    if not settings.exposed or _keys_stored(settings):
         return
     raise StackError(
         f"IMPRINT_HOST = {settings.host!r} lets other machines in, and there are no API keys",
-        "set IMPRINT_API_KEYS to one or more secrets, separated by commas; or IMPRINT_INSECURE=1, if everyone may do everything",
+        "make one with `imprint keys create NAME`, or set IMPRINT_API_KEYS; or --insecure (IMPRINT_INSECURE=1), "
+        "if everyone may do everything",
     )
+
+
+def _keys_stored(settings: Settings) -> bool:
+    from jobs.errors import Unavailable
+    from jobs.keys import any_stored  # SQLAlchemy is imported where it is needed only
+
+    try:
+        return any_stored(settings.database_url)
+    except Unavailable as error:
+        raise StackError(f"whether there are API keys cannot be told: {error}", "set IMPRINT_API_KEYS") from error
 
 
 def check_data_root(settings: Settings, home: Path) -> Path:

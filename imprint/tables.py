@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
@@ -12,7 +14,7 @@ from imprint.progress import COLOURS
 from imprint.records import Encoder, Job, Json
 
 # What may be cut short where a line is full. Ids are for copying and always whole.
-ELASTIC = frozenset({"name", "aliases", "arch"})
+ELASTIC = frozenset({"name", "aliases", "arch", "owner"})
 
 
 def _table(*columns: str) -> Table:
@@ -76,3 +78,15 @@ def _figure(name: str, figure: Json | None) -> str:
     unit = " %" if "top" in name else ""
     value = f"{figure['mean']:.1f}" if unit else words.number(figure["mean"])
     return value + spread + unit + (f" ({figure['count']})" if figure["count"] > 1 else "")
+
+
+def keys(found: Iterable[Mapping[str, Any]]) -> Table:
+    table = _table("name", "owner", "scopes", "key", "state", "used", "age")
+    for key in found:
+        used, created = (datetime.fromisoformat(key[name]) if key[name] else None for name in ("used_at", "created_at"))
+        state = Text(key["state"], style="green" if key["state"] == "valid" else "dim")
+        scopes, age = ",".join(key["scopes"]), words.ago(created)
+        table.add_row(
+            _elastic(key["name"]), _elastic(key["owner"] or "everybody"), scopes, f"{key['shown']}…", state, words.ago(used), age
+        )
+    return table

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import httpx
 
-from imprint.errors import BY_STATUS, ConnectionFailed, ImprintError, Problem, ServiceError
+from imprint.errors import BY_STATUS, ConnectionFailed, ImprintError, Problem, ServiceError, UsageError
 from imprint.version import version
 
 PAUSES = (0.2, 0.5, 1.0)  # seconds before each repetition
@@ -22,6 +22,7 @@ class Transport:
     def __init__(self, base_url: str, api_key: str | None, timeout: float) -> None:
         headers = {"User-Agent": f"imprint/{version()}"}
         if api_key:
+            _check(api_key)
             headers["Authorization"] = f"Bearer {api_key}"
         self.base_url = base_url.rstrip("/")
         try:
@@ -110,6 +111,19 @@ class Transport:
         return ConnectionFailed(f"the connection to {self.base_url} broke: {str(error) or type(error).__name__}")
 
 
+def _check(api_key: str) -> None:
+    """Raise UsageError for a key of the service's own form whose checksum does not fit; keys of other forms may be right."""
+    if not api_key.startswith("imp_"):
+        return
+    from jobs.secret import mistyped, shown
+
+    if mistyped(api_key):
+        raise UsageError(
+            f"the API key {shown(api_key)}… is mistyped: its checksum does not fit",
+            "copy it whole: imp_, 32 letters and digits, _, and 6 more",
+        )
+
+
 def read_problem(response: httpx.Response) -> ServiceError:
     """The exception for an error answer, whether it is problem+json or some proxy's page."""
     try:
@@ -130,7 +144,7 @@ def read_problem(response: httpx.Response) -> ServiceError:
     except (KeyError, ValueError):
         retry_after = None
     hint = str(body.get("hint") or "")
-    if response.status_code in (401, 403) and not hint:
+    if response.status_code == 401 and not hint:
         hint = "give the server's key with --api-key or IMPRINT_API_KEY"
     return BY_STATUS.get(response.status_code, ServiceError)(
         str(detail),

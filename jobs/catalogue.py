@@ -5,12 +5,13 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
+from jobs.access import USER, Caller, must_control
 from jobs.database import Database
 from jobs.errors import Conflict, NotFound
 from jobs.ids import new_id
 from jobs.models import Alias, Dataset, Encoder, Job
 from jobs.records import AliasRecord, DatasetDraft, DatasetRecord, EncoderRecord, JobRecord, Page
-from jobs.rows import dataset_record, encoder_records, job_record, made_by_key, remember_key, when
+from jobs.rows import dataset_record, encoder_records, find_job, job_record, made_by_key, note, remember_key, when
 from jobs.status import JobStatus
 
 LATEST = "latest"
@@ -20,12 +21,16 @@ _NEWEST = Encoder.created_ms.desc(), Encoder.id.desc()  # first
 class Catalogue:
     """Reads and names encoders; registers datasets."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, caller: Caller = USER) -> None:
+        """The caller sees what `database` lets through; see `Repository.on_behalf_of`."""
         self.database = database
+        self.caller = caller
 
-    def encoders(self, *, limit: int = 20, after: str | None = None) -> Page[EncoderRecord]:
-        """Published encoders, the newest job's first, beginning after the id `after`."""
+    def encoders(self, *, limit: int = 20, after: str | None = None, mine: bool = False) -> Page[EncoderRecord]:
+        """Published encoders, the newest job's first, beginning after the id `after`. `mine`: without what others share."""
         query = select(Encoder).order_by(Encoder.id.desc()).limit(limit + 1)
+        if mine:
+            query = query.where(Encoder.owner.in_(self.caller.own))
         if after is not None:
             query = query.where(Encoder.id < after)
         with self.database.read() as session:
@@ -47,18 +52,21 @@ class Catalogue:
     def locate_encoder(self, name: str) -> tuple[str, str]:
         """(id, folder below home) of an encoder, by its id, its job's id, an alias, or "latest" (the one published last).
 
+        An alias and "latest" mean what is the caller's own or everybody's, and the alias of one's own comes first.
+
         One query for two columns, since every request to /embed asks. Raises NotFound, and Conflict when the job has no
         encoder yet; the message says what state it is in.
         """
         query = select(Encoder.id, Encoder.folder)
         if name == LATEST:
-            query = query.order_by(*_NEWEST).limit(1)
+            query = query.where(Encoder.owner.in_(self.caller.own)).order_by(*_NEWEST).limit(1)
         elif name.startswith("job_"):
             query = query.where(Encoder.job_id == name)
         elif name.startswith("enc_"):
             query = query.where(Encoder.id == name)
         else:
-            query = query.join(Alias, Alias.encoder_id == Encoder.id).where(Alias.name == name)
+            named = Alias.name == name, Alias.owner.in_(self.caller.own)
+            query = query.join(Alias, Alias.encoder_id == Encoder.id).where(*named).order_by(Alias.owner.desc()).limit(1)
         row = self.database.first(query)
         if row is not None:
             return row.id, row.folder
@@ -95,27 +103,48 @@ class Catalogue:
             return [job_record(job) for job in session.scalars(query)]
 
     def aliases(self) -> list[AliasRecord]:
-        """All aliases by name."""
+        """All aliases by name; one's own before everybody's of the same name."""
         with self.database.read() as session:
-            rows = session.scalars(select(Alias).order_by(Alias.name)).all()
-            return [AliasRecord(row.name, row.encoder_id, when(row.updated_ms)) for row in rows]
+            rows = session.scalars(select(Alias).order_by(Alias.name, Alias.owner.desc())).all()
+            return [AliasRecord(row.name, row.encoder_id, when(row.updated_ms), row.owner) for row in rows]
 
     def set_alias(self, name: str, encoder_id: str) -> AliasRecord:
-        """Let the name stand for this encoder from now on. Raises NotFound."""
+        """Let the name stand for this encoder from now on, for the caller's owner. Raises NotFound."""
+        owner = self.caller.owner
         with self.database.write() as session:
-            if session.get(Encoder, encoder_id) is None:
+            encoder = session.get(Encoder, encoder_id)
+            if encoder is None:
                 raise NotFound(f"there is no encoder {encoder_id!r}")
             now = self.database.now_ms(session)
-            row = session.merge(Alias(name=name, encoder_id=encoder_id, updated_ms=now))
-            return AliasRecord(row.name, row.encoder_id, when(now))
+            row = session.merge(Alias(owner=owner, name=name, encoder_id=encoder_id, updated_ms=now))
+            if self.caller.controls(encoder.owner):  # others' names for what is shared are no news to its owner
+                note(session, find_job(session, encoder.job_id), now, "alias_set", {"by": self.caller.name, "alias": name})
+            return AliasRecord(row.name, row.encoder_id, when(now), owner)
+
+    def index_removed(self, encoder_id: str) -> None:
+        """Write into the encoder's history that its index goes. Raises NotFound, NotAllowed: ask before it goes."""
+        with self.database.write() as session:
+            encoder = session.get(Encoder, encoder_id)
+            if encoder is None:
+                raise NotFound(f"there is no encoder {encoder_id!r}")
+            must_control(self.caller, encoder.owner, f"encoder {encoder_id}")
+            job = find_job(session, encoder.job_id)
+            note(session, job, self.database.now_ms(session), "index_removed", {"by": self.caller.name})
 
     def create_dataset(self, draft: DatasetDraft) -> DatasetRecord:
         """Register a folder; with an idempotency key that did so before, that dataset. Raises KeyReused."""
         try:
             with self.database.write() as session:
                 now = self.database.now_ms(session)
-                row = Dataset(id=new_id("ds"), name=draft.name, path=draft.path, facts=draft.facts, created_ms=now)
-                remember_key(session, "dataset", draft.idempotency_key, draft.request_hash, row.id, now)
+                row = Dataset(
+                    id=new_id("ds"),
+                    name=draft.name,
+                    path=draft.path,
+                    facts=draft.facts,
+                    created_ms=now,
+                    owner=self.caller.owner,
+                )
+                remember_key(session, self.caller.owner, "dataset", draft.idempotency_key, draft.request_hash, row.id, now)
                 session.add(row)
                 session.flush()
                 return dataset_record(row)
@@ -129,7 +158,7 @@ class Catalogue:
     def find_dataset_by_key(self, key: str, request_hash: str) -> DatasetRecord | None:
         """The dataset that this Idempotency-Key made. Raises KeyReused if the body was another."""
         with self.database.read() as session:
-            made = made_by_key(session, "dataset", key, request_hash)
+            made = made_by_key(session, self.caller.owner, "dataset", key, request_hash)
         return None if made is None else self.dataset(made)
 
     def find_dataset(self, dataset_id: str) -> DatasetRecord | None:

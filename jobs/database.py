@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Connection, Engine, Executable, Row, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import ORMExecuteState, Session
+from sqlalchemy.sql.base import ExecutableOption
 
 from jobs.errors import Unavailable
 
@@ -34,27 +35,46 @@ _NETWORK = {
 _MIGRATION_LOCK = 0x1_49_4D_50  # any constant: the key of PostgreSQL's advisory lock
 
 
+class _Session(Session):
+    """A session whose every SELECT has the database's options; rows that these filter out are not there for it."""
+
+
+@event.listens_for(_Session, "do_orm_execute")
+def _filtered(state: ORMExecuteState) -> None:
+    options = state.session.info.get("options")
+    if options and state.is_select:
+        state.statement = state.statement.options(*options)
+
+
 class Database:
     """Hands out transactions."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, options: Sequence[ExecutableOption] = ()) -> None:
+        """options: added to every SELECT, see `access.seen_by`."""
         self.engine = engine
         self._reading = engine.execution_options(imprint_reads=True)
+        self._info = {"options": tuple(options)}
+
+    def only(self, options: Sequence[ExecutableOption]) -> Database:
+        """The same database, seen through these options."""
+        return Database(self.engine, options) if options else self
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Session]:
         """A transaction that commits at the end of the block and rolls back on an exception. Raises Unavailable."""
-        with _unavailable(), Session(self.engine) as session, session.begin():
+        with _unavailable(), _Session(self.engine, info=self._info) as session, session.begin():
             yield session
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Session]:
         """A transaction that does not lock out writers. Raises Unavailable."""
-        with _unavailable(), Session(self._reading) as session:
+        with _unavailable(), _Session(self._reading, info=self._info) as session:
             yield session
 
     def first(self, query: Executable) -> Row[Any] | None:
         """The first row of one query, in half the time that a session takes. Raises Unavailable."""
+        if self._info["options"]:
+            query = query.options(*self._info["options"])
         with _unavailable(), self._reading.connect() as connection:
             return connection.execute(query).first()
 

@@ -4,6 +4,8 @@ JobsError
 ├── NotFound         no such job, encoder, alias or dataset
 ├── Conflict         the state does not allow it; the message names the state
 ├── KeyReused        an Idempotency-Key came again with another body
+├── NotAllowed       it is seen because it is shared, and belongs to somebody else
+├── TooMany          so much waits already that no more is taken
 ├── Fenced           a later attempt has taken the job over: stop, and write nothing more
 └── Unavailable      the database cannot be reached
 """
@@ -25,6 +27,14 @@ class Conflict(JobsError):
 
 class KeyReused(JobsError):
     """The Idempotency-Key belongs to a request with another body."""
+
+
+class NotAllowed(JobsError):
+    """Only its owner may change it."""
+
+
+class TooMany(JobsError):
+    """The limit is reached; the message says which."""
 
 
 class Fenced(JobsError):

@@ -99,6 +99,8 @@ class Lifecycle:
                     sha256=draft.sha256,
                     size_bytes=draft.size_bytes,
                     folder=draft.folder,
+                    owner=job.owner,
+                    shared=job.shared,
                 )
             )
             job.encoder_id = new
@@ -129,7 +131,11 @@ class Lifecycle:
             job = _fenced(session, job_id, attempt)
             asked = {"cancel": JobStatus.CANCELLED, "pause": JobStatus.PAUSED}
             status = asked.get(job.requested or "", JobStatus.QUEUED)
-            data = {"by": job.worker, "why": why} if status == JobStatus.QUEUED else {"by": "user", "why": job.requested}
+            data = (
+                {"by": job.worker, "why": why}
+                if status == JobStatus.QUEUED
+                else {"by": job.requested_by or "user", "why": job.requested}
+            )
             _end(session, job, status, self.database.now_ms(session), data)
             return status
 

@@ -8,6 +8,7 @@ from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, String, Tex
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 _Id = String(32)
+_Owner = String(64)  # "": everybody
 _AutoId = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up INTEGER keys only
 
 
@@ -26,6 +27,7 @@ class Job(Base):
     method: Mapped[str] = mapped_column(String(40))
     status: Mapped[str] = mapped_column(String(12))
     requested: Mapped[str | None] = mapped_column(String(10))  # "cancel" or "pause", while running
+    requested_by: Mapped[str | None] = mapped_column(String(64))  # the name of the key that asked for it
     attempt: Mapped[int] = mapped_column(default=0)
     failures: Mapped[int] = mapped_column(default=0)  # attempts in a row that ended without progress
     claimed_step: Mapped[int] = mapped_column(default=0)  # the last checkpoint when this attempt began
@@ -47,8 +49,14 @@ class Job(Base):
     data: Mapped[dict[str, Any] | None] = mapped_column(JSON)  # what the trainer found: counts, unreadable files
     spec: Mapped[dict[str, Any]] = mapped_column(JSON)
     result: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # of kinds that make no encoder
+    owner: Mapped[str] = mapped_column(_Owner, default="")
+    shared: Mapped[bool] = mapped_column(default=False)  # seen by all, changed by its owner only
 
-    __table_args__ = (Index("ix_jobs_status", "status", "id"), Index("ix_jobs_method", "method", "id"))
+    __table_args__ = (
+        Index("ix_jobs_status", "status", "id"),
+        Index("ix_jobs_method", "method", "id"),
+        Index("ix_jobs_owner", "owner", "id"),
+    )
 
 
 class JobLabel(Base):
@@ -105,8 +113,10 @@ class Encoder(Base):
     sha256: Mapped[str] = mapped_column(String(64))
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     folder: Mapped[str] = mapped_column(Text)
+    owner: Mapped[str] = mapped_column(_Owner, default="")  # its job's, as is the next
+    shared: Mapped[bool] = mapped_column(default=False)
 
-    __table_args__ = (Index("ix_encoders_created", "created_ms", "id"),)
+    __table_args__ = (Index("ix_encoders_created", "created_ms", "id"), Index("ix_encoders_owner", "owner", "id"))
 
 
 class Alias(Base):
@@ -114,6 +124,7 @@ class Alias(Base):
 
     __tablename__ = "aliases"
 
+    owner: Mapped[str] = mapped_column(_Owner, primary_key=True, default="")
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     encoder_id: Mapped[str] = mapped_column(_Id, ForeignKey("encoders.id"))
     updated_ms: Mapped[int] = mapped_column(BigInteger)
@@ -129,6 +140,9 @@ class Dataset(Base):
     path: Mapped[str] = mapped_column(Text)
     facts: Mapped[dict[str, Any]] = mapped_column(JSON)
     created_ms: Mapped[int] = mapped_column(BigInteger)
+    owner: Mapped[str] = mapped_column(_Owner, default="")
+
+    __table_args__ = (Index("ix_datasets_owner", "owner", "id"),)
 
 
 class IdempotencyKey(Base):
@@ -136,8 +150,26 @@ class IdempotencyKey(Base):
 
     __tablename__ = "idempotency_keys"
 
+    owner: Mapped[str] = mapped_column(_Owner, primary_key=True, default="")
     scope: Mapped[str] = mapped_column(String(20), primary_key=True)  # "job" or "dataset"
     key: Mapped[str] = mapped_column(String(200), primary_key=True)
     request_hash: Mapped[str] = mapped_column(String(64))
     made_id: Mapped[str] = mapped_column(_Id)
     created_ms: Mapped[int] = mapped_column(BigInteger)
+
+
+class ApiKey(Base):
+    """A key; the secret itself is nowhere. Rows stay when a key has ended."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(_Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(64))
+    owner: Mapped[str] = mapped_column(_Owner)
+    scopes: Mapped[list[str]] = mapped_column(JSON)
+    shown: Mapped[str] = mapped_column(String(20))  # the beginning of the secret
+    digest: Mapped[str] = mapped_column(String(64), unique=True)  # its SHA-256
+    created_ms: Mapped[int] = mapped_column(BigInteger)
+    expires_ms: Mapped[int | None] = mapped_column(BigInteger)
+    used_ms: Mapped[int | None] = mapped_column(BigInteger)
+    revoked_ms: Mapped[int | None] = mapped_column(BigInteger)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 Json = dict[str, Any]
@@ -22,6 +22,8 @@ class JobDraft:
     idempotency_key: str | None = None
     request_hash: str = ""
     notes: list[str] = field(default_factory=list)
+    shared: bool = False
+    owner: str | None = None  # None: whoever creates it
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class JobRecord:
     spec: Json
     encoder_id: str | None
     result: Json | None = None  # of a kind that makes no encoder, once there is one
+    owner: str = ""  # "": everybody
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,8 @@ class EncoderRecord:
     sha256: str
     size_bytes: int
     folder: str
+    owner: str = ""
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -140,6 +146,7 @@ class AliasRecord:
     name: str
     encoder: str
     updated_at: datetime
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -162,6 +169,30 @@ class DatasetRecord:
     path: str
     created_at: datetime
     facts: Json
+    owner: str = ""
+
+
+@dataclass(frozen=True)
+class KeyRecord:
+    """An API key, without its secret. `shown`: how the secret begins; `digest`: its SHA-256."""
+
+    id: str
+    name: str
+    owner: str
+    scopes: tuple[str, ...]
+    shown: str
+    digest: str = field(repr=False)
+    created_at: datetime
+    expires_at: datetime | None
+    used_at: datetime | None
+    revoked_at: datetime | None
+
+    @property
+    def state(self) -> str:
+        """valid, expired or revoked, by this machine's clock."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if self.expires_at is not None and self.expires_at <= datetime.now(UTC) else "valid"
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,23 @@
 """Every query and every change of state. Each public method is one transaction; nothing else writes a row.
 
 Repository = jobs as users see them (here) + their life under a worker (lifecycle.py) + encoders, aliases and datasets
-(catalogue.py).
+(catalogue.py). `repository.on_behalf_of(caller)` is the same for one caller: what that one may not see is not there.
 """
 
 from __future__ import annotations
 
+from typing import Self
+
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
+from jobs.access import Caller, must_control, seen_by
 from jobs.catalogue import Catalogue
-from jobs.errors import Conflict
+from jobs.errors import Conflict, TooMany
 from jobs.ids import new_id
 from jobs.lifecycle import Lifecycle
-from jobs.models import Event, Job, JobLabel, Metric
+from jobs.models import Encoder, Event, Job, JobLabel, Metric
 from jobs.records import (
     AliasRecord,
     Claim,
@@ -36,6 +40,10 @@ from jobs.status import JobStatus, check
 class Repository(Lifecycle, Catalogue):
     """The one way to the database."""
 
+    def on_behalf_of(self, caller: Caller) -> Self:
+        """The repository as this caller sees it; what is made belongs to the caller's owner, and events bear the name."""
+        return type(self)(self.database.only(seen_by(caller)), caller)
+
     def ping(self) -> bool:
         """Whether the database answers. Raises Unavailable."""
         with self.database.read() as session:
@@ -50,11 +58,15 @@ class Repository(Lifecycle, Catalogue):
 
     # Submission
 
-    def create(self, draft: JobDraft) -> JobRecord:
-        """A new queued job; with an idempotency key that made one before, that job. Raises KeyReused."""
+    def create(self, draft: JobDraft, *, max_queued: int | None = None) -> JobRecord:
+        """A new queued job; with an idempotency key that made one before, that job. Raises KeyReused, and TooMany when the
+        owner has `max_queued` jobs in the queue.
+        """
+        owner = self.caller.owner if draft.owner is None else draft.owner
         try:
             with self.database.write() as session:
                 now = self.database.now_ms(session)
+                self._room(session, owner, max_queued)
                 job = Job(
                     id=new_id("job"),
                     name=draft.name,
@@ -71,12 +83,14 @@ class Repository(Lifecycle, Catalogue):
                     failures=0,
                     claimed_step=0,
                     checkpoint_step=0,
+                    owner=owner,
+                    shared=draft.shared,
                 )
-                remember_key(session, "job", draft.idempotency_key, draft.request_hash, job.id, now)
+                remember_key(session, self.caller.owner, "job", draft.idempotency_key, draft.request_hash, job.id, now)
                 session.add(job)
                 session.flush()
                 session.add_all(JobLabel(job_id=job.id, key=key, value=value) for key, value in draft.labels.items())
-                note(session, job, now, "created", {"by": "user", "notes": draft.notes})
+                note(session, job, now, "created", {"by": self.caller.name, "notes": draft.notes})
                 return job_record(job)
         except IntegrityError:
             if draft.idempotency_key is None:
@@ -88,8 +102,16 @@ class Repository(Lifecycle, Catalogue):
     def find_by_key(self, key: str, request_hash: str) -> JobRecord | None:
         """The job that this Idempotency-Key made. Raises KeyReused if the body was another."""
         with self.database.read() as session:
-            made = made_by_key(session, "job", key, request_hash)
+            made = made_by_key(session, self.caller.owner, "job", key, request_hash)
             return None if made is None else job_record(find_job(session, made))
+
+    @staticmethod
+    def _room(session: Session, owner: str, most: int | None) -> None:
+        if most is None:
+            return
+        waiting = select(func.count()).select_from(Job).where(Job.status == JobStatus.QUEUED, Job.owner == owner)
+        if (session.scalar(waiting) or 0) >= most:
+            raise TooMany(f"{most} jobs wait in the queue already, the most that one owner may have there; cancel some, or wait")
 
     # Reading
 
@@ -107,11 +129,14 @@ class Repository(Lifecycle, Catalogue):
         method: str | None = None,
         kind: str | None = None,
         labels: dict[str, str] | None = None,
+        mine: bool = False,
     ) -> Page[JobRecord]:
-        """Jobs, newest first, beginning after the id `after`."""
+        """Jobs, newest first, beginning after the id `after`. `mine`: without what others share."""
         query = select(Job).order_by(Job.id.desc()).limit(limit + 1)
         if after is not None:
             query = query.where(Job.id < after)
+        if mine:
+            query = query.where(Job.owner.in_(self.caller.own))
         if status is not None:
             query = query.where(Job.status == status)
         if method is not None:
@@ -163,47 +188,65 @@ class Repository(Lifecycle, Catalogue):
     def request_cancel(self, job_id: str) -> JobRecord:
         """Cancel: at once what is not running, at the next heartbeat what is. Raises NotFound, Conflict (finished)."""
         with self.database.write() as session:
-            job = find_job(session, job_id, lock=True)
+            job = self._controlled(session, job_id)
             if job.status == JobStatus.CANCELLED:
                 return job_record(job)
             if job.status != JobStatus.RUNNING:
                 check(job.id, JobStatus(job.status), JobStatus.CANCELLED)
                 now = self.database.now_ms(session)
                 job.status, job.finished_ms = JobStatus.CANCELLED, now
-                note(session, job, now, "cancelled", {"by": "user"})
+                note(session, job, now, "cancelled", {"by": self.caller.name, "why": "cancel"})
             elif job.requested != "cancel":
-                job.requested = "cancel"
-                note(session, job, self.database.now_ms(session), "cancel_requested", {"by": "user"})
+                job.requested, job.requested_by = "cancel", self.caller.name
+                note(session, job, self.database.now_ms(session), "cancel_requested", {"by": self.caller.name})
             return job_record(job)
 
     def request_pause(self, job_id: str) -> JobRecord:
         """Pause a running job at its next heartbeat, after a checkpoint. Raises NotFound, Conflict."""
         with self.database.write() as session:
-            job = find_job(session, job_id, lock=True)
+            job = self._controlled(session, job_id)
             if job.status == JobStatus.PAUSED:
                 return job_record(job)
             check(job.id, JobStatus(job.status), JobStatus.PAUSED)
             if job.requested == "cancel":
                 raise Conflict(f"{job_id} is being cancelled and cannot be paused")
             if job.requested is None:
-                job.requested = "pause"
-                note(session, job, self.database.now_ms(session), "pause_requested", {"by": "user"})
+                job.requested, job.requested_by = "pause", self.caller.name
+                note(session, job, self.database.now_ms(session), "pause_requested", {"by": self.caller.name})
             return job_record(job)
 
     def resume(self, job_id: str) -> JobRecord:
         """Queue a paused, failed or cancelled job again; it goes on from its last checkpoint. Raises NotFound, Conflict."""
         with self.database.write() as session:
-            job = find_job(session, job_id, lock=True)
+            job = self._controlled(session, job_id)
             if job.status == JobStatus.RUNNING and job.requested == "pause":
                 job.requested = None  # the pause had not happened yet
-                note(session, job, self.database.now_ms(session), "pause_withdrawn", {"by": "user"})
+                note(session, job, self.database.now_ms(session), "pause_withdrawn", {"by": self.caller.name})
             elif job.status not in (JobStatus.QUEUED, JobStatus.RUNNING):
                 check(job.id, JobStatus(job.status), JobStatus.QUEUED)
                 now = self.database.now_ms(session)
                 job.status, job.woken_ms, job.finished_ms = JobStatus.QUEUED, now, None
                 job.failures, job.error = 0, None
-                note(session, job, now, "queued", {"by": "user", "why": "resumed"})
+                note(session, job, now, "queued", {"by": self.caller.name, "why": "resumed"})
             return job_record(job)
+
+    def share(self, job_id: str, shared: bool) -> JobRecord:
+        """Let all see a job and what it has made, or its owner only. Raises NotFound, NotAllowed."""
+        with self.database.write() as session:
+            job = self._controlled(session, job_id)
+            if job.shared != shared:
+                job.shared = shared
+                if job.encoder_id is not None and (encoder := session.get(Encoder, job.encoder_id)) is not None:
+                    encoder.shared = shared
+                what = "shared" if shared else "unshared"
+                note(session, job, self.database.now_ms(session), what, {"by": self.caller.name})
+            return job_record(job)
+
+    def _controlled(self, session: Session, job_id: str) -> Job:
+        """The row, locked, of a job that the caller may change. Raises NotFound, NotAllowed."""
+        job = find_job(session, job_id, lock=True)
+        must_control(self.caller, job.owner, f"job {job_id}")
+        return job
 
 
 __all__ = [

@@ -32,9 +32,9 @@ def note(session: Session, job: Job, now: int, type_: str, data: dict[str, Any])
     session.add(Event(job_id=job.id, at_ms=now, type=type_, data={"attempt": job.attempt, **data}))
 
 
-def made_by_key(session: Session, scope: str, key: str, request_hash: str) -> str | None:
+def made_by_key(session: Session, owner: str, scope: str, key: str, request_hash: str) -> str | None:
     """The id of what an Idempotency-Key made, if anything. Raises KeyReused if the body was another."""
-    row = session.get(IdempotencyKey, (scope, key))
+    row = session.get(IdempotencyKey, (owner, scope, key))
     if row is None:
         return None
     if row.request_hash != request_hash:
@@ -42,10 +42,10 @@ def made_by_key(session: Session, scope: str, key: str, request_hash: str) -> st
     return row.made_id
 
 
-def remember_key(session: Session, scope: str, key: str | None, request_hash: str, made_id: str, now: int) -> None:
+def remember_key(session: Session, owner: str, scope: str, key: str | None, request_hash: str, made_id: str, now: int) -> None:
     """Tie a key, if there is one, to what it made; a second one is an IntegrityError at the flush."""
     if key is not None:
-        session.add(IdempotencyKey(scope=scope, key=key, request_hash=request_hash, made_id=made_id, created_ms=now))
+        session.add(IdempotencyKey(owner=owner, scope=scope, key=key, request_hash=request_hash, made_id=made_id, created_ms=now))
 
 
 def job_record(job: Job) -> JobRecord:
@@ -72,6 +72,8 @@ def job_record(job: Job) -> JobRecord:
         spec=job.spec,
         encoder_id=job.encoder_id,
         result=job.result,
+        owner=job.owner,
+        shared=job.shared,
     )
 
 
@@ -94,6 +96,8 @@ def encoder_records(session: Session, encoders: list[Encoder]) -> list[EncoderRe
             sha256=row.sha256,
             size_bytes=row.size_bytes,
             folder=row.folder,
+            owner=row.owner,
+            shared=row.shared,
         )
         for row in encoders
     ]
@@ -101,4 +105,4 @@ def encoder_records(session: Session, encoders: list[Encoder]) -> list[EncoderRe
 
 def dataset_record(row: Dataset) -> DatasetRecord:
     """A row as a value."""
-    return DatasetRecord(row.id, row.name, row.path, when(row.created_ms), row.facts)
+    return DatasetRecord(row.id, row.name, row.path, when(row.created_ms), row.facts, row.owner)

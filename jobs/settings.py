@@ -33,6 +33,12 @@ class Settings(BaseSettings):
         False, description="Listen beyond this machine without keys: everyone who can reach it may do everything."
     )
 
+    max_queued: int = Field(1000, ge=1, description="Jobs of one owner that may be queued; more get 429.")
+    rate_per_second: float = Field(0, ge=0, description="Requests that one key may make a second; 0: any number. More get 429.")
+    rate_burst: int = Field(50, ge=1, description="Requests that it may make at once before that counts.")
+    head_seconds: float = Field(20, gt=0, description="A connection that has not said what it wants by then is closed.")
+    body_seconds: float = Field(60, gt=0, description="A body that has not arrived by then gets 408.")
+
     embed_deadline_seconds: float = Field(60, gt=0, description="A request to /embed that takes longer gets 504.")
     embed_max_pending: int = Field(1024, ge=1, description="Images that may wait to be embedded; more get 429.")
     embed_memory: ByteSize = Field(

@@ -62,7 +62,7 @@ def job_id(client: Client, name: str) -> str:
     """The id of a job named on the command line."""
     if name != "latest":
         return name
-    newest = next(iter(client.jobs(limit=1)), None)
+    newest = next(iter(client.jobs(limit=1, mine=True)), None)
     if newest is None:
         raise ImprintError("there are no jobs yet", "start one with: imprint train digits")
     return newest.id

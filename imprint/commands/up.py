@@ -22,7 +22,7 @@ EPILOG = """
   imprint up --port 8001 --home /srv/imprint
 
 Every option is an environment variable too: IMPRINT_DATA_ROOT, IMPRINT_PORT, IMPRINT_HOST, IMPRINT_HOME. Further ones:
-IMPRINT_API_KEYS, IMPRINT_REDIS_URL (a broker of your own), IMPRINT_DATABASE_URL (PostgreSQL instead of SQLite).
+IMPRINT_INSECURE, IMPRINT_API_KEYS, IMPRINT_REDIS_URL (a broker of your own), IMPRINT_DATABASE_URL (PostgreSQL instead of SQLite).
 """
 
 
@@ -39,6 +39,9 @@ def up(
         Path | None,
         typer.Option(metavar="DIR", help="Database, encoders, logs. Default: ./imprint-home.", show_default=False),
     ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Let other machines in without keys: everyone who reaches it may do everything.")
+    ] = False,
 ) -> None:
     """Start the service on this machine: broker, API and one worker. Ctrl-C stops it.
 
@@ -52,7 +55,7 @@ def up(
         screen.print(f"imprint: {line}", markup=False, soft_wrap=True)
 
     data = data and data.expanduser().absolute()  # so that `--data .` is a choice, too
-    settings = plan.read_settings(host=host, port=port, home=home, data_root=data)
+    settings = plan.read_settings(host=host, port=port, home=home, data_root=data, insecure=insecure or None)
     stack.up(settings, say, welcome)
 
 

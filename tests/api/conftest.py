@@ -22,6 +22,7 @@ from PIL import Image
 
 from api.deps import Services
 from api.main import create_app
+from api.protocol import bounded
 from jobs.artifacts import Artifacts
 from jobs.records import EncoderDraft, JobDraft, JobRecord
 from jobs.repository import Repository
@@ -60,10 +61,15 @@ def serve(home: Path, *, warm: bool = False, **fields: Any) -> Iterator[Running]
         "redis_url": f"redis+socket://{home}/no-broker.sock",
         **fields,
     }
-    app = create_app(Settings(**given), warm=warm)
+    settings = Settings(**given)
+    app = create_app(settings, warm=warm)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=3))
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app, log_level="warning", lifespan="on", timeout_graceful_shutdown=3, http=bounded(settings.head_seconds)
+            )
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:

@@ -23,7 +23,7 @@ class TestList:
         first = body["data"][0]
         assert set(first) == {
             *("id", "job_id", "arch", "dim", "method", "created_at"),
-            *("metrics", "aliases", "sha256", "size_bytes"),
+            *("metrics", "aliases", "sha256", "size_bytes", "owner", "shared"),
         }
         assert (first["job_id"], first["arch"], first["dim"], first["metrics"]["knn_top1"]) == (new.id, "resnet18", 512, 50.0)
 

@@ -13,7 +13,21 @@ from typer.testing import CliRunner
 
 from imprint import cli
 
-COMMANDS = ("up", "train", "preview", "jobs", "watch", "cancel", "pause", "resume", "logs", "encoders", "embed", "version")
+COMMANDS = (
+    "up",
+    "train",
+    "preview",
+    "jobs",
+    "watch",
+    "cancel",
+    "pause",
+    "resume",
+    "logs",
+    "encoders",
+    "embed",
+    "keys",
+    "version",
+)
 JOB: dict[str, Any] = {"id": "job_1", "status": "queued", "name": None, "spec": {"method": {"name": "simclr"}}}
 
 

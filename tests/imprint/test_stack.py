@@ -203,7 +203,12 @@ class TestRefusals:
 
     def test_other_machines_without_keys(self, home: Path) -> None:
         said = self.refused(home, "--host", "0.0.0.0")
-        assert "IMPRINT_HOST = '0.0.0.0'" in said and "IMPRINT_API_KEYS" in said and "IMPRINT_INSECURE=1" in said
+        assert (
+            "IMPRINT_HOST = '0.0.0.0'" in said
+            and "IMPRINT_API_KEYS" in said
+            and "imprint keys create" in said
+            and "IMPRINT_INSECURE=1" in said
+        )
 
     def test_a_data_root_that_is_not_there(self, home: Path) -> None:
         assert "/no/such/folder is not a folder" in self.refused(home, "--data", "/no/such/folder")
