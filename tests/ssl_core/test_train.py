@@ -206,7 +206,7 @@ def test_a_damaged_last_checkpoint_costs_one_interval(tmp_path: Path, root: Path
 
 def test_divergence_is_told_and_not_retried(tmp_path: Path, root: Path) -> None:
     hot = spec("byol").changed(optim={"name": "sgd", "lr": 1000.0, "exclude": "none", "weight_decay": 1.0, "warmup_epochs": 0})
-    with pytest.raises(Diverged, match=r"(train_loss|gradient_norm) is (nan|inf)"):
+    with pytest.raises(Diverged, match=r"train_loss is (nan|inf)"):
         run(hot.changed(trainer={**hot.trainer.model_dump(), "max_epochs": 60}), tmp_path / "1", root)
 
 
