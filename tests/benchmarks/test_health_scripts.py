@@ -43,7 +43,7 @@ class TestHealth:
     def test_a_folder_of_pictures(self, tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
         images.write_jpegs(tmp_path / "train", 96, 16, seed=0, classes=3)
         health.main(["--data", str(tmp_path / "train"), *FAST[:-2], "--batch", "16", "--steps", "6", "--only", "simclr"])
-        assert tables(capsys.readouterr().out)[0][1][:3] == ["simclr", "healthy", "12"], "whole epochs"
+        assert tables(capsys.readouterr().out)[0][1][:3] == ["simclr", "healthy", "10"], "two epochs of five steps"
 
     def test_what_counts(self) -> None:
         broken, caught, fine, alarmed = Outcome(), Outcome(collapsed=40, first_alarm=30), Outcome(), Outcome(first_alarm=9)
