@@ -40,10 +40,10 @@ class Health:
     reasons: list[str]
 
 
-def judge(history: Sequence[Mapping[str, float]]) -> Health:
+def judge(history: Sequence[Mapping[str, float]], began_with: str = "random weights") -> Health:
     """Judge the evaluations so far, oldest first, each with embedding_std, effective_rank and perhaps knn_top1.
 
-    The first is that of the random weights.
+    The first is that of the weights that training began with, `began_with` in words.
     """
     if len(history) < 2:
         return Health("unknown", ["no evaluation since training began"])
@@ -60,7 +60,7 @@ def judge(history: Sequence[Mapping[str, float]]) -> Health:
         reasons.append(f"effective rank fell to {now['effective_rank']:.1f}, less than half of its best")
     if "knn_top1" in now and "knn_top1" in start:
         difference = now["knn_top1"] - start["knn_top1"]
-        reasons.append(f"kNN {now['knn_top1']:.1f} %, random weights {start['knn_top1']:.1f} %")
+        reasons.append(f"kNN {now['knn_top1']:.1f} %, {began_with} {start['knn_top1']:.1f} %")
         if difference <= 0 and len(history) > 2:
             verdict = "warning"
     elif not reasons:

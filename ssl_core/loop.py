@@ -211,7 +211,7 @@ class BetweenSteps(pl.Callback):
                 self.history.append(figures)
                 self._measured = step
                 self._metrics(step, figures)
-                health = judge(self.history)
+                health = judge(self.history, "random weights" if self.spec.encoder.weights is None else "at its beginning")
                 self.events.emit("health", verdict=health.verdict, reasons=health.reasons)
             self.events.emit("phase", phase="training")
         trainer.strategy.barrier("evaluate")

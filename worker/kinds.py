@@ -12,6 +12,7 @@ from jobs.errors import NotFound
 from jobs.indexes import IndexPlace
 from jobs.records import Claim, EncoderDraft, ResultDraft
 from jobs.repository import Repository
+from ssl_core.spec.encoder import is_encoder_id
 
 
 class Kind(Protocol):
@@ -45,7 +46,8 @@ class Pretrain:
     product = "encoder"
 
     def arguments(self, claim: Claim, repository: Repository, home: Path) -> list[str]:
-        return []
+        weights = claim.spec.get("encoder", {}).get("weights")
+        return ["--encoder", str(home / repository.encoder(weights).folder)] if is_encoder_id(weights) else []
 
     def publish(self, claim: Claim, artifacts: Artifacts, out: Path) -> EncoderDraft:
         manifest = json.loads((out / "encoder" / "manifest.json").read_text(encoding="utf-8"))

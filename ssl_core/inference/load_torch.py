@@ -13,20 +13,27 @@ from torch import Tensor
 from ssl_core.encoders import Encoder, build_encoder
 from ssl_core.inference.network import ServedNetwork
 from ssl_core.inference.on_torch import OnTorch
-from ssl_core.manifest import MODEL_FILE, EncoderCorrupt, Manifest, UnsupportedFormat
+from ssl_core.manifest import MODEL_FILE, EncoderCorrupt, Manifest, UnsupportedFormat, read_manifest
 
 
 def load_torch(folder: Path, manifest: Manifest, device: str) -> OnTorch:
     """The encoder on a device, in bf16 on GPUs that multiply it. Raises EncoderCorrupt and UnsupportedFormat."""
+    encoder = load_encoder(folder, manifest)
+    place = torch.device(device)
+    bf16 = place.type == "cuda" and torch.cuda.get_device_capability(place)[0] >= 8
+    return OnTorch(_served(encoder, manifest), place, "bf16" if bf16 else "fp32")
+
+
+def load_encoder(folder: Path, manifest: Manifest | None = None) -> Encoder:
+    """The network of a folder with its verified weights. Raises EncoderCorrupt and UnsupportedFormat."""
+    manifest = manifest or read_manifest(folder)
     encoder = _build(manifest, folder)
     state = _verified_weights(folder, manifest)
     try:
         encoder.backbone.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise EncoderCorrupt(f"{folder / MODEL_FILE} does not fit {manifest.arch}: {error}") from error
-    place = torch.device(device)
-    bf16 = place.type == "cuda" and torch.cuda.get_device_capability(place)[0] >= 8
-    return OnTorch(_served(encoder, manifest), place, "bf16" if bf16 else "fp32")
+    return encoder
 
 
 def random_torch(folder: Path, manifest: Manifest, seed: int) -> OnTorch:

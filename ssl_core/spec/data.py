@@ -51,7 +51,7 @@ class _DataBase(Config):
         return value
 
 
-def _relative(path: str) -> str:
+def relative_path(path: str) -> str:
     """Refuse, already in the text, what leads out of the data root (symbolic links are checked where the folder is read)."""
     pure = PurePosixPath(path)
     if pure.is_absolute() or ".." in pure.parts or "\\" in path or "\0" in path or not path.strip():
@@ -72,7 +72,7 @@ class _DownloadableData(_DataBase):
     )
     download: bool = Field(False, description="Fetch the files if they are missing. Never done unless asked for.")
 
-    _check_path = field_validator("path")(_relative)
+    _check_path = field_validator("path")(relative_path)
 
 
 class Cifar10Data(_DownloadableData):
@@ -95,7 +95,7 @@ class ImageNetData(_DataBase):
         "imagenet", max_length=1000, description="Folder below the data root with train/ and val/ in class folders."
     )
 
-    _check_path = field_validator("path")(_relative)
+    _check_path = field_validator("path")(relative_path)
 
 
 class FolderData(_DataBase):
@@ -115,7 +115,7 @@ class FolderData(_DataBase):
         description="auto: the first level of subfolders are classes if there are at least two and every image lies in one.",
     )
 
-    _check_path = field_validator("path")(_relative)
+    _check_path = field_validator("path")(relative_path)
 
 
 class DatasetData(_DataBase):
