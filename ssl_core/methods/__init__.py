@@ -6,13 +6,14 @@ from torch import nn
 
 from ssl_core.methods.base import Method
 from ssl_core.methods.byol import BYOL
+from ssl_core.methods.lejepa import LeJEPA
 from ssl_core.methods.moco import MoCo
 from ssl_core.methods.simclr import SimCLR
 from ssl_core.methods.vicreg import VICReg
 from ssl_core.spec.methods import MethodConfig
 from ssl_core.spec.training import OptimConfig
 
-METHODS: dict[str, type[Method]] = {"moco": MoCo, "simclr": SimCLR, "byol": BYOL, "vicreg": VICReg}
+METHODS: dict[str, type[Method]] = {"moco": MoCo, "simclr": SimCLR, "byol": BYOL, "vicreg": VICReg, "lejepa": LeJEPA}
 
 
 def build_method(encoder: nn.Module, feature_dim: int, config: MethodConfig, optim: OptimConfig) -> Method:
@@ -20,4 +21,4 @@ def build_method(encoder: nn.Module, feature_dim: int, config: MethodConfig, opt
     return METHODS[config.name](encoder, feature_dim, config, optim)
 
 
-__all__ = ["BYOL", "METHODS", "Method", "MoCo", "SimCLR", "VICReg", "build_method"]
+__all__ = ["BYOL", "METHODS", "LeJEPA", "Method", "MoCo", "SimCLR", "VICReg", "build_method"]

@@ -19,7 +19,7 @@ from ssl_core.presets.recipes import PRESETS, default
 from ssl_core.spec import TrainSpec, nearest
 
 # The recipe behind `"method": {"name": …}` when no preset is named.
-_BY_METHOD = {"moco": "moco_v2", "simclr": "default", "byol": "byol", "vicreg": "vicreg"}
+_BY_METHOD = {"moco": "moco_v2", "simclr": "default", "byol": "byol", "vicreg": "vicreg", "lejepa": "lejepa"}
 
 # Digits are not symmetric and have no colour: affine and contrast views, whatever the recipe would do to photographs.
 # The standard stem is four times as fast as the CIFAR stem and enough for strokes that were 8×8 pixels.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ssl_core.presets import blog, reference
+from ssl_core.presets import blog, reference, transformers
 from ssl_core.presets.recipe import BLOG_HEAD, Recipe
 from ssl_core.spec import (
     BranchesConfig,
@@ -44,4 +44,5 @@ PRESETS: dict[str, Callable[[], Recipe]] = {
     "no_norm": blog.no_norm,
     "layer_norm": blog.layer_norm,
     "xent": blog.xent,
+    "lejepa": transformers.lejepa,
 }

@@ -25,6 +25,7 @@ from ssl_core.spec.data import (
 )
 from ssl_core.spec.encoder import EncoderConfig
 from ssl_core.spec.methods import METHOD_NAMES, BYOLConfig, MethodConfig, MoCoConfig, SimCLRConfig, VICRegConfig
+from ssl_core.spec.methods_reconstruction import LeJEPAConfig
 from ssl_core.spec.parts import IDENTITY, BranchesConfig, ContrastLossConfig, HeadConfig
 from ssl_core.spec.training import EvaluateConfig, OptimConfig, TrainerConfig
 
@@ -141,6 +142,7 @@ __all__ = [
     "FolderData",
     "HeadConfig",
     "ImageNetData",
+    "LeJEPAConfig",
     "LocalViewsConfig",
     "MethodConfig",
     "MoCoConfig",

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from ssl_core.spec.methods_reconstruction import LeJEPAConfig
 from ssl_core.spec.parts import BranchesConfig, ContrastLossConfig, HeadConfig, MethodBase
 
 
@@ -82,8 +83,8 @@ class VICRegConfig(MethodBase):
 
 
 MethodConfig = Annotated[
-    MoCoConfig | SimCLRConfig | BYOLConfig | VICRegConfig,
+    MoCoConfig | SimCLRConfig | BYOLConfig | VICRegConfig | LeJEPAConfig,
     Field(discriminator="name"),
 ]
 
-METHOD_NAMES = ("moco", "simclr", "byol", "vicreg")
+METHOD_NAMES = ("moco", "simclr", "byol", "vicreg", "lejepa")

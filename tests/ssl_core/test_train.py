@@ -29,6 +29,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "simclr": {"branches": {"projector": HEAD, "target": "shared"}},
     "byol": {"branches": {"projector": HEAD, "predictor": HEAD, "momentum_schedule": "cosine"}},
     "vicreg": {"branches": {"projector": HEAD, "target": "shared", "normalize": False}},
+    "lejepa": {"slices": 32, "branches": {"projector": HEAD, "target": "shared", "normalize": False}},
 }
 
 

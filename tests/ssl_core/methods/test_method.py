@@ -17,6 +17,7 @@ from ssl_core.spec import (
     BYOLConfig,
     ContrastLossConfig,
     HeadConfig,
+    LeJEPAConfig,
     MoCoConfig,
     OptimConfig,
     SimCLRConfig,
@@ -38,6 +39,7 @@ CONFIGS = {
     "simclr ema ip": SimCLRConfig(branches=EMA, loss=ContrastLossConfig(kind="ip")),
     "byol": BYOLConfig(branches=COSINE),
     "vicreg": VICRegConfig(branches=SHARED.changed(normalize=False)),
+    "lejepa": LeJEPAConfig(branches=SHARED.changed(normalize=False), slices=64),
     "vicreg ema": VICRegConfig(branches=EMA.changed(normalize=False)),
 }
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
