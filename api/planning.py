@@ -31,6 +31,7 @@ SECTIONS = ("data", "encoder", "method", "augment", "optim", "trainer", "evaluat
 M = TypeVar("M", bound=BaseModel)
 Found = list[tuple[str, str]]  # (JSON pointer, sentence)
 PathOf = Callable[[str], str | None]  # dataset id -> folder below the data root
+TakeOver = Callable[[dict[str, Any], Found], list[str]]  # fills in the sections from the encoder that they name; gives notes
 
 STAND_IN: dict[str, Any] = {"source": "digits"}  # for data that is missing or wrong, so that the rest can be checked
 
@@ -53,13 +54,13 @@ class Plan:
         return {**facts, "classes": None if self.facts.classes is None else len(self.facts.classes)}
 
 
-def plan(body: dict[str, Any], data_root: Path, path_of: PathOf) -> Plan:
+def plan(body: dict[str, Any], data_root: Path, path_of: PathOf, take_over: TakeOver) -> Plan:
     """Check a body of POST /jobs. Reads the data's folder listing. Raises Problem 422 with everything that is wrong."""
     problems: Found = []
     create = created(JobCreate, body, problems)
     sections = {name: body[name] for name in SECTIONS if isinstance(body.get(name), dict)}
     preset = _preset(body.get("preset"), problems)
-    notes = put_data(sections, preset, body, path_of, problems)
+    notes = put_data(sections, preset, body, path_of, problems) + take_over(sections, problems)
     facts = _complete(sections, preset, data_root, problems)
     if problems or create is None or facts is None:
         raise invalid(list(dict.fromkeys(problems)))

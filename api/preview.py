@@ -7,11 +7,13 @@ its pictures, and the processors belong to training and to /embed. torch is impo
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 
 from api.body import json_object
+from api.continuing import put_weights
 from api.deps import JobId, Services, ServicesDep
 from api.errors import Problem, invalid
 from api.planned import taken_out
@@ -53,7 +55,8 @@ def preview(
     """
     if services.draining.is_set():
         raise Problem("unavailable", "The service is stopping.", headers={"Retry-After": "5"})
-    made = plan(taken_out(body)[0], services.settings.data_root, path_of(services.repository))
+    plain = taken_out(body)[0]
+    made = plan(plain, services.settings.data_root, path_of(services.repository), partial(put_weights, services))
     if not _places.acquire(blocking=False):
         detail = f"{PLACES} previews are being drawn or wait already; try again in {RETRY_AFTER} s."
         raise Problem("busy", detail, headers={"Retry-After": str(RETRY_AFTER)})

@@ -23,9 +23,11 @@ from types import FrameType
 
 from ssl_core.data.machine import make_way, share_processors
 from ssl_core.events import Events, Stopped, print_event
+from ssl_core.manifest import EncoderError, read_manifest
 from ssl_core.presets import complete
 from ssl_core.ranks import rank
 from ssl_core.spec import TrainSpec, ValidationError, explain_all
+from ssl_core.takeover import take_over
 
 FINISHED, USAGE, STOPPED, HOPELESS = 0, 2, 3, 4
 _PR_SET_PDEATHSIG = 1
@@ -70,7 +72,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for events.jsonl, checkpoints/ and encoder/")
     parser.add_argument("--data-root", type=Path, default=Path(os.environ.get("IMPRINT_DATA_ROOT", ".")), help="default: here")
     parser.add_argument("--preset", help="a recipe to start from")
-    parser.add_argument("--encoder", type=Path, help="folder of the encoder, for a spec of kind embed, linear_probe or finetune")
+    words = "folder of the encoder, for a spec of kind embed, linear_probe or finetune, or with an id in encoder.weights"
+    parser.add_argument("--encoder", type=Path, help=words)
     parser.add_argument("--vectors", type=Path, help="folder of an embed job's vectors, for a spec of kind index")
     parser.add_argument("--cache", type=Path, help="folder of prepared images that runs share; default: they are kept in memory")
     parser.add_argument("--cache-bytes", type=int, help="most that it may take; default: a quarter of its disk")
@@ -79,8 +82,9 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def read_spec(path: Path, preset: str | None, data_root: Path) -> TrainSpec:
-    """A spec file, completed unless it is complete. Raises ValueError, OSError, DataError."""
+def read_spec(path: Path, preset: str | None, data_root: Path, weights: Path | None = None) -> TrainSpec:
+    """A spec file, completed unless it is complete; `weights`: the encoder that it continues from, whose arch, stem, size, mean
+    and std stand where the file leaves them open. Raises ValueError, OSError, DataError, EncoderError."""
     sections = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(sections, dict):
         raise ValueError('must be a JSON object such as {"data": {"source": "digits"}}')
@@ -88,6 +92,8 @@ def read_spec(path: Path, preset: str | None, data_root: Path) -> TrainSpec:
         return TrainSpec.model_validate(sections)
     from ssl_core.data.sources import describe
 
+    if weights is not None:
+        take_over(sections, read_manifest(weights))
     first = complete(sections, preset).spec
     return complete(sections, preset, describe(first.data, data_root)).spec
 
@@ -122,6 +128,8 @@ def _run(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> int:
         why = error
     except DataError as error:
         why = _Hopeless("data_error", str(error), error.hint)
+    except EncoderError as error:
+        why = _Hopeless("encoder_error", str(error), "train the encoder again, or restore its files")
     except ValidationError as error:
         problems = "; ".join(f"{pointer}: {text}" for pointer, text in explain_all(error))
         why = _Hopeless("invalid_spec", problems, "docs/methods.md lists every field")
@@ -155,7 +163,7 @@ def _kind(path: Path) -> str:
 
 def _pretrain(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> None:
     try:
-        spec = read_spec(arguments.spec, arguments.preset, arguments.data_root)
+        spec = read_spec(arguments.spec, arguments.preset, arguments.data_root, arguments.encoder)
     except ValidationError:
         raise
     except (ValueError, OSError) as error:
@@ -178,6 +186,7 @@ def _pretrain(arguments: argparse.Namespace, stop: _StopFlag, events: Events) ->
             spec,
             arguments.out,
             data_root=arguments.data_root,
+            weights=arguments.encoder,
             cache=None if arguments.cache is None else Cache(arguments.cache, arguments.cache_bytes),
             events=events,
             resume=arguments.resume,
@@ -198,24 +207,20 @@ def _pretrain(arguments: argparse.Namespace, stop: _StopFlag, events: Events) ->
 
 def _embed(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> None:
     from ssl_core.bulk.run import embed_folder
-    from ssl_core.manifest import EncoderError
     from ssl_core.spec.embed import EmbedSpec
 
     spec = EmbedSpec.model_validate_json(arguments.spec.read_bytes())
     if arguments.encoder is None:
         raise _Hopeless("invalid_spec", "a spec of kind embed needs the folder of its encoder", "give it with --encoder FOLDER")
-    try:
-        embed_folder(
-            spec,
-            arguments.encoder,
-            arguments.out,
-            data_root=arguments.data_root,
-            events=events,
-            resume=arguments.resume,
-            asked_to_stop=stop,
-        )
-    except EncoderError as error:
-        raise _Hopeless("encoder_error", str(error), "train the encoder again, or restore its files") from error
+    embed_folder(
+        spec,
+        arguments.encoder,
+        arguments.out,
+        data_root=arguments.data_root,
+        events=events,
+        resume=arguments.resume,
+        asked_to_stop=stop,
+    )
 
 
 def _index(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> None:

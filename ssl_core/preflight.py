@@ -28,8 +28,10 @@ from ssl_core.spec import (
 )
 from ssl_core.spec.arch_names import TORCHVISION
 from ssl_core.spec.base import nearest
+from ssl_core.spec.encoder import PUBLISHED, is_encoder_id
 from ssl_core.spec.patches import resizable_patch
 from ssl_core.spec.training import AUTO_BATCH
+from ssl_core.takeover import weights_file
 
 FEW_IMAGES = 1000
 
@@ -71,7 +73,7 @@ class Preflight:
 
 def check(spec: TrainSpec, data_root: Path, facts: SourceFacts | None = None) -> Preflight:
     """Every check that needs the data, or packages, but no network. `facts`: what `describe` said, if it was asked already."""
-    problems = _arch_problems(spec)
+    problems = [*_arch_problems(spec), *_weights_problems(spec, data_root)]
     if facts is None:
         try:
             facts = describe(spec.data, data_root)
@@ -96,6 +98,18 @@ def _arch_problems(spec: TrainSpec) -> list[Problem]:
     if timm.is_model(name):
         return []
     return [Problem("/encoder/arch", f"timm has no model '{name}'; {_nearest_model(name, timm.list_models())}")]
+
+
+def _weights_problems(spec: TrainSpec, data_root: Path) -> list[Problem]:
+    """Of a file of weights, as far as it can be told without reading it."""
+    weights = spec.encoder.weights
+    if weights is None or weights in PUBLISHED or is_encoder_id(weights):
+        return []
+    try:
+        weights_file(data_root, weights, "/encoder/weights")
+    except DataError as error:
+        return [Problem(error.pointer, str(error))]
+    return []
 
 
 # px; found by `ssl_core.encoders`, which is asked when training begins and knows all others too

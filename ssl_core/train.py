@@ -36,6 +36,7 @@ from ssl_core.ranks import launched, local_rank, rank
 from ssl_core.recompute import kept
 from ssl_core.spec import LocalViewsConfig, TrainSpec
 from ssl_core.stream import Stream, ViewModule
+from ssl_core.weights import load_start
 
 
 def train(
@@ -45,6 +46,7 @@ def train(
     data_root: Path,
     events: Events,
     cache: Cache | None = None,
+    weights: Path | None = None,
     resume: Sequence[Path] = (),
     asked_to_stop: Callable[[], bool] = lambda: False,
 ) -> Path:
@@ -52,8 +54,9 @@ def train(
 
     resume: folders of earlier attempts at the same spec; the newest checkpoint in them (or in `out`) that verifies is
     continued, bit for bit on the CPU. asked_to_stop is polled between steps. cache: where decoded images are kept for later
-    runs; without it they are kept in memory.
-    Raises DataError (nothing to read), Stopped (after a checkpoint), Diverged, Collapsed, OutOfMemory, ValueError (devices).
+    runs; without it they are kept in memory. weights: folder of the encoder that an id in `encoder.weights` stands for.
+    Raises DataError (nothing to read), Stopped (after a checkpoint), Diverged, Collapsed, OutOfMemory, ValueError (devices,
+    weights that do not fit), EncoderError (a damaged folder).
     """
     out.mkdir(parents=True, exist_ok=True)
     _quiet()
@@ -70,7 +73,7 @@ def train(
     nodes = started.nodes if started else 1
     pl.seed_everything(spec.trainer.seed, verbose=False)
     assert spec.data.size and spec.data.mean and spec.data.std
-    method = method_of(spec)
+    method = method_of(spec, lambda encoder: load_start(encoder, spec.encoder.weights, data_root, weights))
     device = torch.device("cuda", local_rank()) if accelerator == "gpu" else torch.device("cpu")
     method.clock = StepClock(device)
     batches = TrainBatches(

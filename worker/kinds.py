@@ -12,6 +12,7 @@ from jobs.errors import NotFound
 from jobs.indexes import IndexPlace
 from jobs.records import Claim, EncoderDraft, ResultDraft
 from jobs.repository import Repository
+from ssl_core.spec.encoder import is_encoder_id
 
 SHOWN_CLASSES = 50  # with more, a job's body has the figures alone, and result.json the rest
 
@@ -49,7 +50,8 @@ class Pretrain:
     missing = "encoder_error"
 
     def arguments(self, claim: Claim, repository: Repository, home: Path) -> list[str]:
-        return []
+        weights = claim.spec.get("encoder", {}).get("weights")
+        return ["--encoder", str(home / repository.encoder(weights).folder)] if is_encoder_id(weights) else []
 
     def publish(self, claim: Claim, artifacts: Artifacts, out: Path) -> EncoderDraft:
         manifest = json.loads((out / "encoder" / "manifest.json").read_text(encoding="utf-8"))

@@ -60,11 +60,19 @@ BatchSize = Annotated[
     int | None, typer.Option(parser=_batch_size, metavar="N|auto", help="Pictures per step; auto: as many as fit into memory.")
 ]
 Arch = Annotated[str | None, typer.Option(help="resnet18, vit_b_16, ws_resnet50, timm/<name>, …")]
+Weights = Annotated[
+    str | None, typer.Option(help="What to continue from: an encoder (enc_…, job_…), or a file of weights below the data root.")
+]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any field, by its dotted path; repeatable.")
 ]
 
-_FIELDS = {"epochs": "trainer.max_epochs", "batch_size": "trainer.batch_size", "arch": "encoder.arch"}  # of options
+_FIELDS = {  # of options
+    "epochs": "trainer.max_epochs",
+    "batch_size": "trainer.batch_size",
+    "arch": "encoder.arch",
+    "weights": "encoder.weights",
+}
 
 
 def train(
@@ -73,6 +81,7 @@ def train(
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     arch: Arch = None,
+    weights: Weights = None,
     name: Annotated[str | None, typer.Option(help="What to call the job.")] = None,
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label of your own; repeatable.")] = None,
     changes: Changes = None,
@@ -83,7 +92,7 @@ def train(
 ) -> None:
     """Train an encoder on a folder of pictures, and watch it learn."""
     client = connect(server)
-    given = {"preset": preset, "epochs": epochs, "batch_size": batch_size, "arch": arch, "name": name}
+    given = {"preset": preset, "epochs": epochs, "batch_size": batch_size, "arch": arch, "weights": weights, "name": name}
     body = body_of(client, target, given, changes, _labels(label))
     if validate_only:
         _show_validation(client.validate(**body), as_json)

@@ -7,7 +7,7 @@
     collapsed    all images get nearly the same answer
     diverged     a number is no longer finite
 
-Two kinds of figures are judged: *evaluations* of frozen features of held-out images (the first of random weights), and between
+Two kinds of figures are judged: *evaluations* of frozen features of held-out images (the first at the beginning), and between
 them *pulses*, taken from the batch at hand at every report. A verdict on pulses needs PULSES of them in a row.
 """
 
@@ -74,7 +74,7 @@ Figures = Mapping[str, float]
 class Signs:
     """All that is known of a run.
 
-    evaluations, oldest first, the first of random weights: embedding_std, effective_rank, perhaps uniformity, knn_top1.
+    evaluations, oldest first, the first at the beginning: embedding_std, effective_rank, perhaps uniformity, knn_top1.
     pulses, oldest first, the newest few: batch_std, train_loss, gradient_norm, learning_rate, perhaps loss_at_chance.
     best_std: the largest batch_std so far. peak_lr: the largest learning rate so far. warm: whether warm-up is over.
     """
@@ -104,7 +104,7 @@ def _collapsed(signs: Signs) -> Health | None:
     if len(signs.evaluations) > 1:
         start, now = signs.evaluations[0], signs.evaluations[-1]
         if now["effective_rank"] < COLLAPSED_RANK or now["embedding_std"] < COLLAPSED_STD:
-            # A network that still tells classes apart better than random weights has shrunk, not collapsed.
+            # A network that still tells classes apart better than at the beginning has shrunk, not collapsed.
             verdict = "collapsing" if now.get("knn_top1", 0.0) > start.get("knn_top1", 0.0) else "collapsed"
             spread = f"std × √d is {now['embedding_std']:.3f} (evenly spread: 1), effective rank {now['effective_rank']:.1f}"
             return Health(verdict, [f"all images have nearly the same embedding: {spread}"], list(_SPREAD_ADVICE))
@@ -144,7 +144,7 @@ def _plateaued(signs: Signs) -> Health | None:
     if len(signs.evaluations) > WINDOW + 1:  # in the first epochs kNN may well fall before it rises
         start, now = signs.evaluations[0], signs.evaluations[-1]
         if now.get("knn_top1", 1.0) <= start.get("knn_top1", 0.0):
-            why = f"kNN {now['knn_top1']:.1f} % is no better than that of random weights, {start['knn_top1']:.1f} %"
+            why = f"kNN {now['knn_top1']:.1f} % is no better than at the beginning, {start['knn_top1']:.1f} %"
             return Health("plateaued", [why], list(_CHANCE_ADVICE))
     names = [name for name in ("effective_rank", "uniformity") if all(name in each for each in signs.evaluations)]
     slow = bool(signs.pulses) and signs.pulses[-1].get("learning_rate", math.inf) < SLOW * signs.peak_lr
@@ -174,7 +174,7 @@ def _well(signs: Signs) -> Health:
         spread = f"effective rank {now['effective_rank']:.1f}, std × √d {now['embedding_std']:.2f}"
         reasons.append(f"embeddings are spread: {spread}")
         if "knn_top1" in now and "knn_top1" in start:
-            reasons.append(f"kNN {now['knn_top1']:.1f} %, random weights {start['knn_top1']:.1f} %")
+            reasons.append(f"kNN {now['knn_top1']:.1f} %, at the beginning {start['knn_top1']:.1f} %")
     if slow:
         reasons.append(f"{100 * waits[-1]:.0f} % of the time is spent waiting for data")
     advice = ["more data.workers, or room in the cache (IMPRINT_CACHE_BYTES) so that images are decoded once"] if slow else []

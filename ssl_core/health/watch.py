@@ -17,7 +17,7 @@ class Watch:
 
     def __init__(self, warmup_steps: float = 0.0) -> None:
         self.warmup_steps = warmup_steps
-        self.evaluations: list[dict[str, float]] = []  # oldest first; the first is that of random weights
+        self.evaluations: list[dict[str, float]] = []  # oldest first; the first is that of the weights that training began with
         self.pulses: list[dict[str, float]] = []
         self.health = Health("warming_up", ["training has just begun"])
         self._best_std = self._peak_lr = 0.0
@@ -32,7 +32,7 @@ class Watch:
         return self._judge(step)
 
     def evaluated(self, step: int, figures: Mapping[str, float]) -> Health:
-        """After an evaluation of the weights at `step`; 0: random weights."""
+        """After an evaluation of the weights at `step`; 0: those it began with."""
         self.evaluations.append(dict(figures))
         return self._judge(step)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ssl_core.encoders import Encoder, build_encoder
 from ssl_core.inference.network import ServedNetwork
 from ssl_core.inference.on_torch import OnTorch
-from ssl_core.manifest import MODEL_FILE, EncoderCorrupt, Manifest, UnsupportedFormat
+from ssl_core.manifest import MODEL_FILE, EncoderCorrupt, Manifest, UnsupportedFormat, read_manifest
 
 
 def load_torch(folder: Path, manifest: Manifest, device: str) -> OnTorch:
@@ -24,8 +24,9 @@ def load_torch(folder: Path, manifest: Manifest, device: str) -> OnTorch:
     return OnTorch(_served(encoder, manifest), place, "bf16" if bf16 else "fp32")
 
 
-def load_encoder(folder: Path, manifest: Manifest) -> Encoder:
-    """The network itself with its weights, on the CPU, to be trained further. Raises EncoderCorrupt, UnsupportedFormat."""
+def load_encoder(folder: Path, manifest: Manifest | None = None) -> Encoder:
+    """The network of a folder with its verified weights, on the CPU. Raises EncoderCorrupt, UnsupportedFormat."""
+    manifest = manifest or read_manifest(folder)
     encoder = _build(manifest, folder)
     state = _verified_weights(folder, manifest)
     try:

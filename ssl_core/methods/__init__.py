@@ -8,6 +8,7 @@ from ssl_core.methods.barlow_twins import BarlowTwins
 from ssl_core.methods.base import Method
 from ssl_core.methods.byol import BYOL
 from ssl_core.methods.dino import DINO
+from ssl_core.methods.lejepa import LeJEPA
 from ssl_core.methods.moco import MoCo
 from ssl_core.methods.mocov3 import MoCoV3
 from ssl_core.methods.nnclr import NNCLR
@@ -29,6 +30,7 @@ METHODS: dict[str, type[Method]] = {
     "swav": SwAV,
     "dino": DINO,
     "mocov3": MoCoV3,
+    "lejepa": LeJEPA,
 }
 
 
@@ -43,6 +45,7 @@ __all__ = [
     "METHODS",
     "NNCLR",
     "BarlowTwins",
+    "LeJEPA",
     "Method",
     "MoCo",
     "MoCoV3",

@@ -32,6 +32,7 @@ _BY_METHOD = {
     "swav": "swav",
     "dino": "dino",
     "mocov3": "moco_v3",
+    "lejepa": "lejepa",
 }
 
 # Digits are not symmetric and have no colour: affine and contrast views, whatever the recipe would do to photographs.

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from ssl_core.spec.arch_names import TORCHVISION, WS_RESNETS
 from ssl_core.spec.base import Config, nearest
+from ssl_core.spec.data import relative
+
+PUBLISHED = ("timm", "torchvision")
+_ENCODER_ID = re.compile(r"enc_[0-9A-Za-z]{1,40}")
+
+
+def is_encoder_id(name: str | None) -> bool:
+    """Whether weights are named as an encoder of this service (enc_…), and not as a file or a library."""
+    return name is not None and _ENCODER_ID.fullmatch(name) is not None
 
 
 class EncoderConfig(Config):
@@ -23,6 +33,13 @@ class EncoderConfig(Config):
         "auto",
         description="ResNets only. imagenet: 7×7 stride 2 and max-pool; cifar: 3×3 stride 1 padding 1, no max-pool; "
         "auto: cifar for inputs of 64 px or less.",
+    )
+    weights: str | None = Field(
+        None,
+        description="What to continue from; null: random weights. enc_…: an encoder of this service, from which arch, stem and "
+        "the data's size, mean and std are taken where they are left open. A path below the data root: a safetensors file, or "
+        "PyTorch's with a state dict. timm or torchvision: what they publish for this arch, downloaded when training begins.",
+        examples=["enc_019ad3b0", "weights/resnet18.safetensors"],
     )
 
     @field_validator("arch")
@@ -39,3 +56,25 @@ class EncoderConfig(Config):
                 {"arch": arch, "hint": nearest(arch, valid)},
             )
         return arch
+
+    @field_validator("weights")
+    @classmethod
+    def _below_the_root(cls, weights: str | None) -> str | None:
+        return weights if weights is None or weights in PUBLISHED or is_encoder_id(weights) else relative(weights)
+
+    @model_validator(mode="after")
+    def _published_by(self) -> EncoderConfig:
+        if self.weights in PUBLISHED and (self.weights == "timm") != self.arch.startswith("timm/"):
+            right = "an arch timm/<name>" if self.weights == "timm" else "weights 'timm'"
+            raise PydanticCustomError(
+                "weights",
+                "weights = '{weights}' has none for arch = '{arch}': use {right}, or the path of a file",
+                {"weights": self.weights, "arch": self.arch, "right": right, "at": "weights"},
+            )
+        if self.weights == "torchvision" and self.arch in WS_RESNETS:
+            raise PydanticCustomError(
+                "weights",
+                "torchvision publishes no weights for {arch}: use its plain form, or the path of a file",
+                {"arch": self.arch, "at": "weights"},
+            )
+        return self

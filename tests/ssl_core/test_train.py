@@ -35,6 +35,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "swav": {"queue_size": 40, "queue_start_epochs": 1, "prototypes": 20, "branches": {"projector": HEAD, "target": "shared"}},
     "dino": {"prototypes": 20, "teacher_temperature": 0.07, "teacher_warmup_epochs": 2, "branches": {"projector": HEAD}},
     "mocov3": {"branches": {"projector": HEAD, "predictor": HEAD}},
+    "lejepa": {"slices": 32, "branches": {"projector": HEAD, "target": "shared", "normalize": False}},
 }
 LOCAL = {"augment": {"local_views": {"count": 2}}}
 SECTIONS: dict[str, dict[str, Any]] = {

@@ -8,9 +8,10 @@ apart. A key is a method's name, or that and a convention's: "simclr, dcl". docs
 
 from __future__ import annotations
 
+import itertools
+import math
 import warnings
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
 
 import torch
 from lightly.loss import (
@@ -25,10 +26,10 @@ from lightly.loss import (
 )
 from lightly.models.modules import NNMemoryBankModule
 from torch import Tensor
-from torch.nn import functional as F
 
 from ssl_core.methods.barlow_twins import barlow_twins_terms
 from ssl_core.methods.dino import sharpened
+from ssl_core.methods.lejepa import invariance, random_slices, sigreg
 from ssl_core.methods.moco import queue_similarities
 from ssl_core.methods.mocov3 import batch_contrast
 from ssl_core.methods.nnclr import nearest
@@ -40,41 +41,7 @@ from ssl_core.parts.pair_loss import cross_entropy, inner_product
 from ssl_core.parts.precision import paired_similarity
 from ssl_core.parts.prototypes import swapped_cross_entropy
 from ssl_core.parts.sinkhorn import sinkhorn
-
-Loss = Callable[..., Tensor]  # of the outputs (N, D) of both views
-
-SHAPES = ((2, 3), (5, 8), (16, 4), (33, 64))  # (n, d), below and above each other
-SEEDS = (0, 1, 2)
-TEMPERATURE = 0.2
-
-
-class Errors(NamedTuple):
-    """The largest absolute differences."""
-
-    value: float
-    gradient: float
-
-
-def draw(rows: Sequence[int], d: int, seed: int) -> list[Tensor]:
-    """Random float64 tensors (rows, d), one for each number of rows."""
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(n, d, generator=generator, dtype=torch.float64) for n in rows]
-
-
-def compare(ours: Loss, theirs: Loss, inputs: Sequence[Tensor]) -> Errors:
-    """Both scalar functions at the same inputs, and their gradients with respect to each input."""
-    values, gradients = [], []
-    for loss in (ours, theirs):
-        leaves = [x.clone().requires_grad_() for x in inputs]
-        value = loss(*leaves)
-        gradients.append(torch.cat([each.flatten() for each in torch.autograd.grad(value.sum(), leaves)]))
-        values.append(float(value.detach().sum()))
-    return Errors(abs(values[0] - values[1]), float((gradients[0] - gradients[1]).abs().max()))
-
-
-def unit(x: Tensor) -> Tensor:
-    """Rows of length 1; lightly's losses normalise inside."""
-    return F.normalize(x, dim=1)
+from support.comparing import SEEDS, SHAPES, TEMPERATURE, Errors, compare, draw, unit
 
 
 def moco(n: int, d: int, seed: int) -> Errors:
@@ -250,6 +217,37 @@ def mocov3(n: int, d: int, seed: int) -> Errors:
     return compare(lambda q: batch_contrast(unit(q) @ keys.T, torch.arange(n), TEMPERATURE), theirs, [query])
 
 
+def lejepa(n: int, d: int, seed: int) -> Errors:
+    """Written out, number by number; lightly's, whose frequencies are float32, is compared with in test_lejepa.py to 1e-6.
+
+    For each direction and view, the test of Epps and Pulley: N · ∫ |mean exp(itx) - exp(-t²/2)|² exp(-t²/2) dt over ±t_max, by
+    the trapezoidal rule; the mean of all. Invariance: the mean squared distance from the mean of the two global views.
+    """
+    views = draw((n, n, n), d, seed)
+    slices = random_slices(d, 8, seed, torch.device("cpu")).double()
+
+    def ours(*views: Tensor) -> Tensor:
+        z = torch.stack(views)
+        return 0.05 * sigreg(z, slices, 5, 2.0) + 0.95 * invariance(z, 2)
+
+    def theirs(*views: Tensor) -> Tensor:
+        statistics = []
+        for z in views:
+            for direction in slices.T:
+                x, gaps = z @ direction, []
+                for t in (0.0, 0.5, 1.0, 1.5, 2.0):
+                    normal = math.exp(-t * t / 2)
+                    real, imaginary = torch.cos(t * x).mean() - normal, torch.sin(t * x).mean()
+                    gaps.append((real**2 + imaginary**2) * normal)
+                area = sum(0.5 * (low + high) / 2 for low, high in itertools.pairwise(gaps))
+                statistics.append(n * 2 * area)
+        centre = (views[0] + views[1]) / 2
+        distance = torch.stack([(z - centre) ** 2 for z in views]).mean()
+        return 0.05 * torch.stack(statistics).mean() + 0.95 * distance
+
+    return compare(ours, theirs, views)
+
+
 ORACLES: dict[str, Callable[[int, int, int], Errors]] = {
     "moco": moco,
     "simclr": simclr,
@@ -265,6 +263,7 @@ ORACLES: dict[str, Callable[[int, int, int], Errors]] = {
     "swav": swav,
     "dino": dino,
     "mocov3": mocov3,
+    "lejepa": lejepa,
 }
 
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from support.oracles import ORACLES, SEEDS, SHAPES, compare
+from support.comparing import SEEDS, SHAPES, compare
+from support.oracles import ORACLES
 
 
 @pytest.mark.parametrize("seed", SEEDS)
