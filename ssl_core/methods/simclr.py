@@ -102,11 +102,12 @@ class SimCLR(Method):
         return decoupled_cross_entropy(similarities, labels, self.config.loss.temperature, weights)
 
     def gauges(self, step: int, images: int) -> dict[str, float]:
-        """The loss at chance: all 2N - 1 candidates of nt_xent, or N of cross_view, equally similar."""
+        """The loss at chance: all 2N - 1 candidates of nt_xent, or N of cross_view, equally similar; one less if decoupled."""
         config, paired = self.config, self.config.negatives == "nt_xent"
         if config.loss.kind != "ce":
             return {}
         negatives = 2 * images - 2 if paired else images - 1
         margin = 1.0 if config.loss.eqco_alpha is None else config.loss.eqco_alpha / (negatives if paired else images)
         ways = 2 if config.symmetric and not paired else 1
-        return {"loss_at_chance": config.loss_scale * ways * math.log1p(margin * negatives)}
+        chance = math.log1p(margin * negatives) if config.decoupled == "off" else math.log(negatives)
+        return {"loss_at_chance": config.loss_scale * ways * chance}

@@ -113,7 +113,7 @@ class TestValidateOnly:
 DIGITS = {"data": {"source": "digits"}}
 REFUSED = [
     ("unknown method", {**DIGITS, "method": {"name": "bylo"}}, "/method/name", "byol"),
-    ("unknown preset", {**DIGITS, "preset": "moco_v9"}, "/preset", "moco_v),
+    ("unknown preset", {**DIGITS, "preset": "moco_v9"}, "/preset", "moco_v"),
     ("unknown architecture", {**DIGITS, "encoder": {"arch": "resnet19"}}, "/encoder/arch", "resnet18"),
     ("unknown source", {"data": {"source": "digit"}}, "/data/source", "digits"),
     ("unknown dataset", {"data": {"source": "dataset", "id": "ds_" + "0" * 26}}, "/data/id", "GET /datasets"),

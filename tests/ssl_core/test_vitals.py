@@ -159,3 +159,8 @@ class TestOfABatch:
                 one = float(simclr._loss(torch.full((8, columns), 0.3), torch.zeros(8, dtype=torch.long)))
                 ways = 2 if symmetric and negatives == "cross_view" else 1
                 assert simclr.gauges(1, 8)["loss_at_chance"] == pytest.approx(ways * one, rel=1e-5)
+                for decoupled in ("dcl", "dclw") if alpha is None else ():
+                    config = SimCLRConfig.model_validate({**body, "decoupled": decoupled})
+                    simclr = build_method(torch.nn.Linear(4, 4), 4, config, OptimConfig())
+                    one = float(simclr._decoupled(torch.full((8, columns), 0.3), torch.zeros(8, dtype=torch.long)))
+                    assert simclr.gauges(1, 8)["loss_at_chance"] == pytest.approx(ways * one, rel=1e-5)
