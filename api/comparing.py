@@ -52,7 +52,7 @@ def compare(services: Services, given: str) -> Comparison:
         _measured(groups, job)
     order = sorted(groups.values(), key=lambda group: -len(group.found))  # stable: pretraining first, then the newest
     return Comparison(
-        encoders=[EncoderBody.model_validate(each, from_attributes=True) for each in encoders],
+        encoders=[EncoderBody.model_validate({**vars(each), "owner": each.owner or None}) for each in encoders],
         data=[_row(group, encoders) for group in order],
     )
 

@@ -45,6 +45,7 @@ ROUTES: dict[tuple[str, str], tuple[str, dict[str, Any] | None]] = {
     ("get", "/jobs/{job_id}/preview"): (LOOKS, None),
     ("get", "/jobs/{job_id}/vectors"): (LOOKS, None),
     ("get", "/jobs/{job_id}/vectors/{part}"): (LOOKS, None),
+    ("get", "/jobs/{job_id}/result"): (LOOKS, None),
     ("post", "/preview"): (USES, {"data": {"source": "dataset", "id": "{dataset_id}"}}),
     ("get", "/encoders"): (LISTS, None),
     ("get", "/encoders/{encoder_id}"): (LOOKS, None),
@@ -220,7 +221,7 @@ def test_an_encoder_in_memory_is_not_served_to_others(world):
 
 def test_the_owner_and_the_admin_see_them(world):
     for (method, path), (does, body) in ROUTES.items():
-        if does not in (LOOKS, USES) or path.endswith(("/preview", "/vectors", "/{part}")):
+        if does not in (LOOKS, USES) or path.endswith(("/preview", "/vectors", "/{part}", "/result")):
             continue  # of these there is nothing to see here
         for key in ("alice", "admin"):
             answer = world.send(method, path, key, "alice", body)
@@ -290,3 +291,10 @@ def test_events_name_the_key(world):
 def test_shared_must_be_true_or_false(world):
     answer = world.send("post", "/jobs", "alice", "alice", {"data": {"source": "digits"}, "shared": "yes"})
     assert answer.status_code == 422 and answer.json()["errors"][0]["pointer"] == "/shared"
+
+
+def test_a_comparison_is_of_what_one_sees(world):
+    both = ",".join(world.ids[who][ENCODER] for who in ("alice", "bob"))
+    assert world.send("get", f"/encoders?compare={both}", "bob", "bob").status_code == 404
+    answer = world.send("get", f"/encoders?compare={both}", "admin", "bob")
+    assert answer.status_code == 200 and [each["owner"] for each in answer.json()["encoders"]] == ["alice", "bob"]
