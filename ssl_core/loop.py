@@ -189,12 +189,9 @@ class BetweenSteps(pl.Callback):
 
     def _report(self, trainer: pl.Trainer, method: Method, step: int) -> None:
         values = {name: float(value) for name, value in method.latest.items()}
-        # In fp16 a step with an infinite gradient is skipped; in other precisions it has spoilt the weights.
-        fatal = ("train_loss",) if self.spec.trainer.precision == "fp16" else ("train_loss", "gradient_norm")
-        for name in fatal:
-            if not math.isfinite(values.get(name, 0.0)):
-                self.events.emit("metrics", epoch=self._epoch(step), step=step, values=values)
-                raise self._diverged(step, f"{name} is {values[name]} at step {step}")
+        if not math.isfinite(values.get("train_loss", 0.0)):
+            self.events.emit("metrics", epoch=self._epoch(step), step=step, values=values)
+            raise self._diverged(step, f"train_loss is {values['train_loss']} at step {step}")
         values["learning_rate"] = float(trainer.optimizers[0].param_groups[0]["lr"])
         values |= self.vitals.report(method, step, self.spec.trainer.batch)
         self._metrics(step, values | self.stream.clock.shares())

@@ -36,6 +36,7 @@ def gradient_norm(method: Method) -> Tensor:
 def spread_of_the_batch(method: Method) -> dict[str, float]:
     """batch_std (× √d) and batch_rank of the newest projections of the query branch; nothing where it has not been used.
 
+    Where the loss knows how long the outputs are, batch_std is at most their std as it is.
     The *projections*: encoders with batch norm keep their features apart within a batch even when they say nothing.
     """
     seen = method.branches.seen
@@ -44,7 +45,10 @@ def spread_of_the_batch(method: Method) -> dict[str, float]:
     rows = seen[:_ROWS].float().cpu()
     if not bool(rows.isfinite().all()):
         return {"batch_std": math.nan, "batch_rank": math.nan}
-    return {"batch_std": embedding_std(rows), "batch_rank": effective_rank(rows)}
+    std = embedding_std(rows)
+    if method.scale_matters:  # outputs that shrink to nothing are a constant answer, though on the sphere they are spread
+        std = min(std, float(rows.std(dim=0).mean()))
+    return {"batch_std": std, "batch_rank": effective_rank(rows)}
 
 
 class Vitals:

@@ -92,11 +92,10 @@ def judge(signs: Signs) -> Health:
 
 
 def _diverged(signs: Signs) -> Health | None:
-    for name in ("train_loss", "gradient_norm"):
-        recent = [pulse[name] for pulse in signs.pulses if name in pulse]
-        needed = 1 if name == "train_loss" else PULSES  # fp16 skips a step with an infinite gradient, and goes on
-        if len(recent) >= needed and not any(map(math.isfinite, recent[-needed:])):
-            return Health("diverged", [f"{name} is {recent[-1]}"], list(_DIVERGED_ADVICE))
+    """By the loss alone: fp16 skips a step with an infinite gradient and goes on, and some gradients belong to weights that no
+    image ever meets (the border of a kernel on a map of one pixel), which PyTorch leaves as they come."""
+    if signs.pulses and not math.isfinite(signs.pulses[-1].get("train_loss", 0.0)):
+        return Health("diverged", [f"train_loss is {signs.pulses[-1]['train_loss']}"], list(_DIVERGED_ADVICE))
     return None
 
 
@@ -121,7 +120,7 @@ def _collapsing(signs: Signs) -> Health | None:
     recent = _recent(signs, "batch_std")
     if len(recent) == PULSES and max(recent) < PULSE_SHRUNK * signs.best_std:
         reasons.append(f"the spread of the projections, std × √d, fell from {signs.best_std:.2f} to {recent[-1]:.2f}")
-    if len(signs.evaluations) > 1:
+    if len(signs.evaluations) > 2:  # twice since training began: the first steps may well bring it down before it rises
         best, now = max(each["effective_rank"] for each in signs.evaluations), signs.evaluations[-1]["effective_rank"]
         if now < SHRUNK * best:
             reasons.append(f"effective rank fell to {now:.1f}, less than half of its best, {best:.1f}")

@@ -30,6 +30,7 @@ class Method(pl.LightningModule):
     """A self-supervised method on an encoder: images (N, 3, S, S) → features (N, feature_dim)."""
 
     config: MethodConfig
+    scale_matters = False  # whether the loss is another one for outputs of half the length
 
     def __init__(self, encoder: nn.Module, feature_dim: int, config: MethodConfig, optim: OptimConfig) -> None:
         super().__init__()

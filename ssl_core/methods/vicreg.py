@@ -67,6 +67,7 @@ class VICReg(Method):
     """Loss: the weighted sum of the three terms. The parts are reported with their weights and so add up to the loss."""
 
     config: VICRegConfig
+    scale_matters = True
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One direction suffices: with a shared network the loss is the same both ways. Two views, and no local ones."""

@@ -13,7 +13,7 @@ import images
 import pytest
 from health import BROKEN, Outcome, counts, missed
 
-FAST = ["--arch", "shufflenet_v2_x0_5", "--size", "16", "--batch", "64"]
+FAST = ["--arch", "resnet18", "--size", "16", "--batch", "64"]
 
 
 def tables(printed: str) -> list[list[list[str]]]:
@@ -31,19 +31,19 @@ class TestHealth:
     def test_collapses_are_caught_and_healthy_runs_left_alone(self, capsys: pytest.CaptureFixture[str]) -> None:
         """Real runs on digits, the quickest of each kind."""
         names = ["byol: no predictor, shared target", "vicreg: no variance", "default", "byol"]
-        status = health.main([*FAST, "--steps", "110", "--only", "; ".join(names)])
+        status = health.main([*FAST, "--steps", "66", "--only", "; ".join(names)])
         printed = capsys.readouterr()
         (header, *rows) = tables(printed.out)[0]
         told = [dict(zip(header, row, strict=True)) for row in rows]
         assert [each["run"] for each in told] == names and printed.err.count(" left") == len(names)
         assert status == 0, printed.out
         assert "collapses caught: 2 of 2" in printed.out and "alarms of healthy runs: 0 of 2" in printed.out
-        assert all(int(each["collapsed at"]) <= 110 for each in told[:2])
+        assert all(int(each["collapsed at"]) <= 66 for each in told[:2])
 
     def test_a_folder_of_pictures(self, tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
         images.write_jpegs(tmp_path / "train", 96, 16, seed=0, classes=3)
         health.main(["--data", str(tmp_path / "train"), *FAST[:-2], "--batch", "16", "--steps", "6", "--only", "simclr"])
-        assert tables(capsys.readouterr().out)[0][1][:3] == ["simclr", "healthy", "12"], "whole epochs"
+        assert tables(capsys.readouterr().out)[0][1][:3] == ["simclr", "healthy", "10"], "two epochs of five steps"
 
     def test_what_counts(self) -> None:
         broken, caught, fine, alarmed = Outcome(), Outcome(collapsed=40, first_alarm=30), Outcome(), Outcome(first_alarm=9)

@@ -163,7 +163,7 @@ def test_unreadable_files_met_while_streaming_are_told(tmp_path: Path, root: Pat
     streamed = spec("simclr", max_epochs=1).changed(evaluate={"max_images": 20})
     streamed = streamed.changed(data={**streamed.data.model_dump(), "in_memory": "never", "workers": 0})
     events = run(streamed, tmp_path / "1", root)
-    told = [event for event in events if event["type"] in ("data", "warning")]
+    told = [event for event in events if "unreadable" in event]
     assert sum(event["unreadable"] for event in told) >= 1
     named = [path for event in told for path, _ in event["unreadable_examples"]]
     assert len(named) == len(set(named)) and {Path(path).name for path in named} <= {"broken.png", "empty.jpg"}
@@ -218,7 +218,7 @@ def test_a_damaged_last_checkpoint_costs_one_interval(tmp_path: Path, root: Path
 
 def test_divergence_is_told_and_not_retried(tmp_path: Path, root: Path) -> None:
     hot = spec("byol").changed(optim={"name": "sgd", "lr": 1000.0, "exclude": "none", "weight_decay": 1.0, "warmup_epochs": 0})
-    with pytest.raises(Diverged, match=r"(train_loss|gradient_norm) is (nan|inf)"):
+    with pytest.raises(Diverged, match=r"train_loss is (nan|inf)"):
         run(hot.changed(trainer={**hot.trainer.model_dump(), "max_epochs": 60}), tmp_path / "1", root)
 
 

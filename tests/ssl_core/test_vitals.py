@@ -20,12 +20,13 @@ from ssl_core.events import Events
 from ssl_core.health import ALARMS, embedding_std
 from ssl_core.loop import Diverged
 from ssl_core.methods import build_method
-from ssl_core.spec import MoCoConfig, OptimConfig, SimCLRConfig, TrainSpec
+from ssl_core.spec import MoCoConfig, OptimConfig, SimCLRConfig, TrainSpec, VICRegConfig
 from ssl_core.train import train
 from ssl_core.vitals import Collapsed, gradient_norm, spread_of_the_batch
 
 HEAD = {"layers": 2, "hidden_dim": 32, "out_dim": 16}
 SHARED = {"name": "byol", "branches": {"target": "shared", "projector": HEAD, "predictor": {"layers": 0}}}
+SHRINKING = {"name": "vicreg", "branches": {"target": "shared", "projector": HEAD, "normalize": False}}
 SIMCLR = {"name": "simclr", "branches": {"target": "shared", "projector": HEAD}}
 
 
@@ -33,7 +34,7 @@ def spec(method: dict[str, Any], epochs: int = 2, **trainer: Any) -> TrainSpec:
     return TrainSpec.model_validate(
         {
             "data": {"source": "digits", "size": 16},
-            "encoder": {"arch": "shufflenet_v2_x0_5"},
+            "encoder": {"arch": "resnet18", "stem": "imagenet"},  # no depthwise kernels: see health/verdict.py, _diverged
             "method": method,
             "augment": {"flip": 0.0, "jitter": 0.0, "grayscale": 0.0, "blur": 0.0, "crop_scale": (0.6, 1.0)},
             "optim": {"name": "sgd", "lr": 0.05},
@@ -134,6 +135,10 @@ class TestOfABatch:
         x = torch.randn(32, 4, generator=torch.Generator().manual_seed(0))
         projection = method.branches.query(x).projection
         assert spread_of_the_batch(method)["batch_std"] == pytest.approx(embedding_std(projection.detach()))
+        small = build_method(torch.nn.Linear(4, 4), 4, VICRegConfig.model_validate(SHRINKING), OptimConfig())
+        shrunk = small.branches.query(x).projection.detach()
+        length = float(shrunk.std(dim=0).mean())
+        assert length < embedding_std(shrunk) and spread_of_the_batch(small)["batch_std"] == pytest.approx(length)
         method.branches.query(x / 0)
         assert math.isnan(spread_of_the_batch(method)["batch_rank"]), "no decomposition of what is not finite"
 

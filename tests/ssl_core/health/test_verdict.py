@@ -39,6 +39,7 @@ class TestEvaluations:
     def test_a_rank_that_falls_below_half_of_its_best_is_collapsing(self) -> None:
         assert verdict(START, GOOD, GOOD | {"effective_rank": 14.9}) == "collapsing"
         assert verdict(START, GOOD, GOOD | {"effective_rank": 15.1}) == "healthy"
+        assert verdict(GOOD, GOOD | {"effective_rank": 14.9}) == "healthy", "of the first evaluation too little is known"
 
     def test_no_better_than_random_weights(self) -> None:
         bad = GOOD | {"knn_top1": 39.0}
@@ -73,9 +74,7 @@ class TestPulses:
 
     def test_what_is_not_finite_has_diverged(self) -> None:
         assert verdict(START, GOOD, train_loss=math.nan) == "diverged"
-        assert verdict(START, GOOD, gradient_norm=math.inf) == "diverged"
-        once = [PULSE, PULSE, PULSE | {"gradient_norm": math.inf}]
-        assert judge(Signs([START, GOOD], once)).verdict == "healthy", "fp16 skips such a step"
+        assert verdict(START, GOOD, gradient_norm=math.inf) == "healthy", "fp16 skips such a step"
 
     def test_the_gravest_wins(self) -> None:
         assert verdict(START, GOOD, GOOD | {"effective_rank": 1.0, "knn_top1": 0.0}, train_loss=math.inf) == "diverged"
