@@ -14,6 +14,7 @@ from ssl_core.methods.mae import masked_loss, random_masking
 from ssl_core.parts.patches import PatchDecoder, patchify, select, sincos_positions, unpatchify
 from ssl_core.presets import PRESETS
 from ssl_core.spec import BranchesConfig, MAEConfig, OptimConfig, TrainSpec, explain_all
+from ssl_core.vitals import spread_of_the_batch
 
 CONFIG = MAEConfig(decoder_depth=1, decoder_width=16, decoder_heads=2)
 VIT = "timm/vit_tiny_patch16_224"
@@ -168,6 +169,16 @@ class TestStep:
         with torch.no_grad():
             method.encode(view, order)
             assert torch.allclose(method.branches.seen, method(view), atol=1e-5)
+
+    def test_health_sees_images_that_differ_and_such_that_do_not(self, build, make_batch):
+        method, batch = build(CONFIG), make_batch()
+        spreads = []
+        for view in (batch.views[0], batch.views[0][:1].expand(8, -1, -1, -1)):
+            torch.manual_seed(3)
+            method.encode(view, torch.arange(9).expand(8, -1))
+            spreads.append(spread_of_the_batch(method))
+        assert spreads[0]["batch_std"] > 0.1 and spreads[0]["batch_rank"] > 2
+        assert spreads[1]["batch_std"] < 0.01
 
     def test_the_decoder_does_not_mind_the_order_of_hidden_patches(self):
         torch.manual_seed(0)
