@@ -9,6 +9,7 @@ from ssl_core.methods.base import Method
 from ssl_core.methods.byol import BYOL
 from ssl_core.methods.dino import DINO
 from ssl_core.methods.lejepa import LeJEPA
+from ssl_core.methods.mae import MAE
 from ssl_core.methods.moco import MoCo
 from ssl_core.methods.mocov3 import MoCoV3
 from ssl_core.methods.nnclr import NNCLR
@@ -31,6 +32,7 @@ METHODS: dict[str, type[Method]] = {
     "dino": DINO,
     "mocov3": MoCoV3,
     "lejepa": LeJEPA,
+    "mae": MAE,
 }
 
 
@@ -42,6 +44,7 @@ def build_method(encoder: nn.Module, feature_dim: int, config: MethodConfig, opt
 __all__ = [
     "BYOL",
     "DINO",
+    "MAE",
     "METHODS",
     "NNCLR",
     "BarlowTwins",

@@ -58,4 +58,5 @@ PRESETS: dict[str, Callable[[], Recipe]] = {
     "moco_v3": multicrop.moco_v3,
     "moco_v3_resnet50": multicrop.moco_v3_resnet50,
     "lejepa": transformers.lejepa,
+    "mae": transformers.mae,
 }

@@ -26,7 +26,7 @@ from ssl_core.spec.data import (
 from ssl_core.spec.encoder import EncoderConfig
 from ssl_core.spec.methods import METHOD_NAMES, BYOLConfig, MethodConfig, MoCoConfig, SimCLRConfig, VICRegConfig
 from ssl_core.spec.methods_clustering import DINOConfig, MoCoV3Config, SwAVConfig
-from ssl_core.spec.methods_reconstruction import LeJEPAConfig
+from ssl_core.spec.methods_reconstruction import LeJEPAConfig, MAEConfig
 from ssl_core.spec.methods_siamese import BarlowTwinsConfig, NNCLRConfig, SimSiamConfig
 from ssl_core.spec.parts import IDENTITY, BranchesConfig, ContrastLossConfig, HeadConfig
 from ssl_core.spec.patches import PATCHED, resizable_patch, takes_one_size
@@ -97,6 +97,12 @@ class TrainSpec(Config):
         if local.count == 0:
             return self
         given = f"augment.local_views.count = {local.count}"
+        if isinstance(self.method, MAEConfig):
+            raise PydanticCustomError(
+                "local_views",
+                "{given}: mae looks at one view, most of which it does not see; use 0",
+                {"given": given, "at": "augment/local_views/count"},
+            )
         if isinstance(self.method, VICRegConfig | BarlowTwinsConfig):
             raise PydanticCustomError(
                 "local_views",
@@ -143,6 +149,34 @@ class TrainSpec(Config):
             )
         return self
 
+    @model_validator(mode="after")
+    def _patches_to_hide(self) -> TrainSpec:
+        """MAE hides patches from a plain vision transformer of timm's."""
+        if not isinstance(self.method, MAEConfig):
+            return self
+        arch, size, patch = self.encoder.arch, self.data.size, resizable_patch(self.encoder.arch)
+        if patch is None:
+            raise PydanticCustomError(
+                "hidden_patches",
+                "encoder.arch = '{arch}': mae hides patches from a plain vision transformer; use timm/vit_… or timm/deit… "
+                "(timm/vit_small_patch16_224), or another method",
+                {"arch": arch, "at": "encoder/arch"},
+            )
+        if self.encoder.weights is not None and self.method.positions == "sincos":
+            raise PydanticCustomError(
+                "hidden_patches",
+                "method.positions = 'sincos' would replace those of encoder.weights = '{weights}'; use 'learned'",
+                {"weights": self.encoder.weights, "at": "method/positions"},
+            )
+        if size is not None and (size % patch or size < 2 * patch):
+            below, above = max(size // patch, 2) * patch, max(size // patch + 1, 2) * patch
+            raise PydanticCustomError(
+                "hidden_patches",
+                "data.size = {size}: mae needs images of several whole patches of {patch} px; use {near}",
+                {"size": size, "patch": patch, "near": f"{below} or {above}" if below < above else above, "at": "data/size"},
+            )
+        return self
+
     def with_local_side(self) -> TrainSpec:
         """The side of local views written down, once data.size is known: what `make_views` need not ask the network for."""
         local, size = self.augment.local_views, self.data.size
@@ -181,6 +215,7 @@ __all__ = [
     "ImageNetData",
     "LeJEPAConfig",
     "LocalViewsConfig",
+    "MAEConfig",
     "MethodConfig",
     "MoCoConfig",
     "MoCoV3Config",

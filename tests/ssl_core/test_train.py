@@ -36,11 +36,16 @@ METHODS: dict[str, dict[str, Any]] = {
     "dino": {"prototypes": 20, "teacher_temperature": 0.07, "teacher_warmup_epochs": 2, "branches": {"projector": HEAD}},
     "mocov3": {"branches": {"projector": HEAD, "predictor": HEAD}},
     "lejepa": {"slices": 32, "branches": {"projector": HEAD, "target": "shared", "normalize": False}},
+    "mae": {"decoder_depth": 1, "decoder_width": 32, "decoder_heads": 2},
 }
 LOCAL = {"augment": {"local_views": {"count": 2}}}
 SECTIONS: dict[str, dict[str, Any]] = {
     "swav": LOCAL,
     "dino": {**LOCAL, "optim": {"name": "adamw", "lr": 0.002, "weight_decay": 0.04, "final_weight_decay": 0.4}},
+    "mae": {  # four patches
+        "data": {"source": "folder", "path": "pictures", "size": 32, "held_out": 0.2},
+        "encoder": {"arch": "timm/vit_tiny_patch16_224"},
+    },
 }
 
 

@@ -24,12 +24,15 @@ from lightly.loss import (
     SwaVLoss,
     VICRegLoss,
 )
+from lightly.models import utils
 from lightly.models.modules import NNMemoryBankModule
 from torch import Tensor
+from torch.nn import functional as F
 
 from ssl_core.methods.barlow_twins import barlow_twins_terms
 from ssl_core.methods.dino import sharpened
 from ssl_core.methods.lejepa import invariance, random_slices, sigreg
+from ssl_core.methods.mae import masked_loss, random_masking
 from ssl_core.methods.moco import queue_similarities
 from ssl_core.methods.mocov3 import batch_contrast
 from ssl_core.methods.nnclr import nearest
@@ -38,6 +41,7 @@ from ssl_core.methods.simsiam import negative_similarity
 from ssl_core.methods.vicreg import vicreg_terms
 from ssl_core.parts.decoupled import decoupled_cross_entropy, mises_fisher_weights
 from ssl_core.parts.pair_loss import cross_entropy, inner_product
+from ssl_core.parts.patches import patchify
 from ssl_core.parts.precision import paired_similarity
 from ssl_core.parts.prototypes import swapped_cross_entropy
 from ssl_core.parts.sinkhorn import sinkhorn
@@ -248,6 +252,21 @@ def lejepa(n: int, d: int, seed: int) -> Errors:
     return compare(ours, theirs, views)
 
 
+def mae(n: int, d: int, seed: int) -> Errors:
+    """lightly's utilities: of images with d channels and nine patches of side 2, seven are hidden, and their pixels guessed."""
+    pixels, guesses, noise = draw((n * 36, n * 7 * 4, n * 9), d, seed)
+    hidden = random_masking(noise[:, 0].view(n, 9), 0.75)[1]
+
+    def ours(images: Tensor, guesses: Tensor) -> Tensor:
+        return masked_loss(guesses, patchify(images, 2), hidden)
+
+    def theirs(images: Tensor, guesses: Tensor) -> Tensor:
+        targets = utils.get_at_index(utils.patchify(images, 2), hidden)
+        return F.mse_loss(guesses, utils.normalize_mean_var(targets))
+
+    return compare(ours, theirs, [pixels.view(n, d, 6, 6), guesses.view(n, 7, 4 * d)])
+
+
 ORACLES: dict[str, Callable[[int, int, int], Errors]] = {
     "moco": moco,
     "simclr": simclr,
@@ -264,6 +283,7 @@ ORACLES: dict[str, Callable[[int, int, int], Errors]] = {
     "dino": dino,
     "mocov3": mocov3,
     "lejepa": lejepa,
+    "mae": mae,
 }
 
 

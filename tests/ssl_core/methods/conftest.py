@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pytest
 import pytorch_lightning as pl
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -25,6 +26,11 @@ class Batch(NamedTuple):
 def _encoder(norm: bool = True) -> nn.Module:
     norms = [nn.BatchNorm2d(DIM)] if norm else []
     return nn.Sequential(nn.Conv2d(3, DIM, 3), *norms, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def _transformer() -> nn.Module:
+    """For images of 6×6 pixels: nine patches, one block."""
+    return VisionTransformer(6, 2, num_classes=0, embed_dim=DIM, depth=1, num_heads=2, global_pool="avg", fc_norm=False)
 
 
 @pytest.fixture
@@ -47,11 +53,15 @@ def make_batch():
 
 @pytest.fixture
 def build():
-    """build(config, norm=True, seed=0, optim=…): the method on a tiny encoder, with weights drawn by the seed."""
+    """build(config, norm=True, seed=0, optim=…): the method on a tiny encoder, with weights drawn by the seed.
+
+    MAE's is a vision transformer.
+    """
 
     def make(config, norm: bool = True, seed: int = 0, optim: OptimConfig | None = None):
         torch.manual_seed(seed)
-        return build_method(_encoder(norm), DIM, config, optim or OptimConfig())
+        encoder = _transformer() if config.name == "mae" else _encoder(norm)
+        return build_method(encoder, DIM, config, optim or OptimConfig())
 
     return make
 
