@@ -33,6 +33,7 @@ _BY_METHOD = {
     "dino": "dino",
     "mocov3": "moco_v3",
     "lejepa": "lejepa",
+    "distill": "distill",
 }
 
 # Digits are not symmetric and have no colour: affine and contrast views, whatever the recipe would do to photographs.

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from ssl_core.methods.barlow_twins import barlow_twins_terms
 from ssl_core.methods.dino import sharpened
+from ssl_core.methods.distill import cosine_distance, similarity_cross_entropy
 from ssl_core.methods.lejepa import invariance, random_slices, sigreg
 from ssl_core.methods.moco import queue_similarities
 from ssl_core.methods.mocov3 import batch_contrast
@@ -248,6 +249,31 @@ def lejepa(n: int, d: int, seed: int) -> Errors:
     return compare(ours, theirs, views)
 
 
+def distill(n: int, d: int, seed: int) -> Errors:
+    """lightly's negative cosine plus 1; the teacher's features without gradient."""
+    student, teacher = draw((n, n), d, seed)
+    return compare(
+        lambda s: cosine_distance(unit(s), unit(teacher)), lambda s: 1 + NegativeCosineSimilarity()(s, teacher), [student]
+    )
+
+
+def distill_similarity(n: int, d: int, seed: int) -> Errors:
+    """Written out, row by row: -sum p log q, where p and q are softmaxes over the teacher's own feature and the past ones."""
+    student, teacher, past = draw((n, n, 3 * n), d, seed)
+    teacher, past = unit(teacher), unit(past)
+
+    def theirs(s: Tensor) -> Tensor:
+        s, losses = s / s.norm(dim=1, keepdim=True), []
+        for i, own in enumerate(teacher):
+            support = torch.stack([own, *past])
+            p = torch.stack([(own @ each / 0.1).exp() for each in support])
+            q = torch.stack([(s[i] @ each / TEMPERATURE).exp() for each in support])
+            losses.append(-(p / p.sum() * (q / q.sum()).log()).sum())
+        return torch.stack(losses).mean()
+
+    return compare(lambda s: similarity_cross_entropy(unit(s), teacher, past, TEMPERATURE, 0.1), theirs, [student])
+
+
 ORACLES: dict[str, Callable[[int, int, int], Errors]] = {
     "moco": moco,
     "simclr": simclr,
@@ -264,6 +290,8 @@ ORACLES: dict[str, Callable[[int, int, int], Errors]] = {
     "dino": dino,
     "mocov3": mocov3,
     "lejepa": lejepa,
+    "distill": distill,
+    "distill, similarity": distill_similarity,
 }
 
 

@@ -18,6 +18,7 @@ from ssl_core.spec import (
     BYOLConfig,
     ContrastLossConfig,
     DINOConfig,
+    DistillConfig,
     HeadConfig,
     LeJEPAConfig,
     MoCoConfig,
@@ -57,8 +58,10 @@ CONFIGS = {
     "swav queue": SwAVConfig(branches=SHARED, prototypes=12, queue_size=20, queue_start_epochs=0.0),
     "dino": DINOConfig(branches=EMA.changed(momentum=0.9, momentum_schedule="cosine"), prototypes=12),
     "mocov3": MoCoV3Config(branches=COSINE),
+    "distill": DistillConfig(branches=SHARED),
+    "distill similarity": DistillConfig(branches=SHARED, loss="similarity", past_features=20),
 }
-IN_HALF = ["moco", "simclr", "vicreg", "swav", "dino", "mocov3"]
+IN_HALF = ["moco", "simclr", "vicreg", "swav", "dino", "mocov3", "distill"]
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 
 
@@ -221,7 +224,8 @@ def fit(method, make_batch, batches=4, callbacks=(), resume=None, **options):
 @pytest.mark.filterwarnings("ignore::UserWarning:pytorch_lightning")  # its advice about workers and loggers
 class TestInPlainLightning:
     @pytest.mark.parametrize(
-        "name", ["moco", "simclr", "byol", "vicreg", "simsiam", "barlow_twins", "nnclr", "swav queue", "dino", "mocov3"]
+        "name",
+        ["moco", "simclr", "byol", "vicreg", "simsiam", "barlow_twins", "nnclr", "swav queue", "dino", "mocov3", "distill"],
     )
     def test_trains(self, name, build, make_batch):
         method = build(CONFIGS[name])
@@ -256,7 +260,7 @@ class TestInPlainLightning:
             assert not torch.equal(first, stepped)
             assert torch.allclose(target, 0.9 * first + 0.1 * stepped, atol=1e-7)
 
-    @pytest.mark.parametrize("name", ["simsiam", "barlow_twins", "nnclr", "simclr dclw"])
+    @pytest.mark.parametrize("name", ["simsiam", "barlow_twins", "nnclr", "simclr dclw", "distill similarity"])
     def test_one_network_resumes_exactly_too(self, name, build, make_batch, tmp_path):
         """Weights, batch statistics and queue, bit for bit."""
         whole, resumed = build(CONFIGS[name]), build(CONFIGS[name], seed=1)

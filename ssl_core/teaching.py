@@ -1,0 +1,64 @@
+"""From `method.teacher` of a spec to the network that is learned from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ssl_core.encoders import Encoder, build_encoder
+from ssl_core.inference.load_torch import load_encoder
+from ssl_core.manifest import read_manifest
+from ssl_core.parts.teacher import Teacher
+from ssl_core.spec import DistillConfig, TrainSpec
+from ssl_core.spec.encoder import PUBLISHED, is_encoder_id
+from ssl_core.takeover import weights_file
+from ssl_core.weights import WeightsError, fill, published, read_state
+
+# Of torchvision's and timm's networks, where nothing is said.
+SIZE, MEAN, STD = 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def load_teacher(spec: TrainSpec, data_root: Path, folder: Path | None = None) -> Teacher | None:
+    """The teacher of method `distill`, on the CPU; None for other methods. `data.mean` and `data.std` must be known.
+
+    folder: the encoder that an id stands for; it may be given without one. Draws no random numbers that others would get.
+    Raises WeightsError, DataError (no such file), EncoderError (a damaged folder), ValueError (no teacher, or two).
+    """
+    method = spec.method
+    if not isinstance(method, DistillConfig):
+        if folder is not None:
+            raise ValueError(f"method.name = {method.name!r} has no teacher: leave --teacher out, or use 'distill'")
+        return None
+    assert spec.data.mean and spec.data.std
+    view_mean, view_std = spec.data.mean, spec.data.std
+    if folder is not None:
+        if method.teacher is not None and not is_encoder_id(method.teacher):
+            raise ValueError(f"method.teacher = {method.teacher!r} and --teacher {folder} are two teachers: leave one out")
+        manifest = read_manifest(folder)
+        with torch.random.fork_rng(devices=[]):
+            encoder = load_encoder(folder, manifest)
+        mean, std = manifest.preprocessing.mean, manifest.preprocessing.std
+    else:
+        with torch.random.fork_rng(devices=[]):
+            encoder = _from_weights(method, data_root)
+        mean, std = method.teacher_mean or MEAN, method.teacher_std or STD
+    network = encoder.to(memory_format=torch.channels_last)
+    return Teacher(network, encoder.dim, size=encoder.size, mean=mean, std=std, view_mean=view_mean, view_std=view_std)
+
+
+def _from_weights(method: DistillConfig, data_root: Path) -> Encoder:
+    """teacher_arch with the weights that `teacher` names."""
+    name, arch, size = method.teacher, method.teacher_arch, method.teacher_size or SIZE
+    if name is None:
+        raise ValueError("method.teacher is required: an encoder (enc_…), or weights with teacher_arch")
+    if is_encoder_id(name):
+        raise WeightsError(f"method.teacher = {name!r} needs the encoder's folder: give it with --teacher FOLDER")
+    if arch is None:
+        raise ValueError(f"method.teacher_arch is required where method.teacher = {name!r} gives weights alone")
+    encoder = build_encoder(arch, size)
+    if name in PUBLISHED:
+        fill(encoder.backbone, published(arch, size), f"method.teacher: what {name} publishes for {arch}")
+    else:
+        fill(encoder.backbone, read_state(weights_file(data_root, name, "/method/teacher")), f"method.teacher = {name!r}")
+    return encoder
