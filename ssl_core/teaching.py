@@ -56,7 +56,10 @@ def _from_weights(method: DistillConfig, data_root: Path) -> Encoder:
         raise WeightsError(f"method.teacher = {name!r} needs the encoder's folder: give it with --teacher FOLDER")
     if arch is None:
         raise ValueError(f"method.teacher_arch is required where method.teacher = {name!r} gives weights alone")
-    encoder = build_encoder(arch, size)
+    try:
+        encoder = build_encoder(arch, size)
+    except ValueError as error:
+        raise ValueError(f"method.teacher_arch = {arch!r} at method.teacher_size = {size}: {error}") from error
     if name in PUBLISHED:
         fill(encoder.backbone, published(arch, size), f"method.teacher: what {name} publishes for {arch}")
     else:

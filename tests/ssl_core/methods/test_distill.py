@@ -16,6 +16,7 @@ from ssl_core.data.errors import DataError
 from ssl_core.encoders import build_encoder
 from ssl_core.events import Events, Stopped
 from ssl_core.export import export_encoder
+from ssl_core.fitting import by_rule
 from ssl_core.inference.load_torch import load_encoder
 from ssl_core.manifest import EncoderCorrupt
 from ssl_core.methods import Distill, build_method
@@ -220,6 +221,12 @@ class TestLoading:
         with pytest.raises(WeightsError, match=r"method\.teacher = 'a\.safetensors' holds another network"):
             load_teacher(spec(teacher="a.safetensors", teacher_arch="resnet18", teacher_size=32), tmp_path)
 
+    def test_is_there_when_the_batch_size_is_looked_for(self, folder):
+        """`trainer.batch_size: "auto"`: what the teacher computes is not kept for a backward pass, so that only views count."""
+        given = spec(teacher=ENCODER)
+        small, large = (by_rule(given, 4096, memory, load_teacher(given, Path("."), folder)) for memory in (2**28, 2**29))
+        assert small and large and 1.5 <= large / small <= 4
+
     def test_draws_no_random_numbers(self, folder):
         state = torch.get_rng_state()
         load_teacher(spec(teacher=ENCODER), Path("."), folder)
@@ -236,6 +243,8 @@ class TestLoading:
             load_teacher(spec(teacher="a.pth", teacher_arch="resnet18"), tmp_path, folder)
         with pytest.raises(DataError, match=r"no file 'a\.pth'"):
             load_teacher(spec(teacher="a.pth", teacher_arch="resnet18"), tmp_path)
+        with pytest.raises(ValueError, match=r"teacher_arch = 'vit_b_16' at method\.teacher_size = 100: .* multiple of 16"):
+            load_teacher(spec(teacher="a.pth", teacher_arch="vit_b_16", teacher_size=100), tmp_path)
         other = spec().changed(method={"name": "simclr"})
         assert load_teacher(other, tmp_path) is None
         with pytest.raises(ValueError, match=r"'simclr' has no teacher"):
