@@ -63,6 +63,7 @@ class Bench:
         self.api = Child("api", [sys.executable, "-P", "-m", "api"], self.env, folder / "api.log", 20)
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30, trust_env=False)
         self._broker = contextlib.ExitStack()
+        self._were_ready: set[int | None] = set()
         migrate(given["database_url"])
         self.repository = Repository(connect(given["database_url"]))
         self.artifacts = Artifacts(self.home)
@@ -94,7 +95,9 @@ class Bench:
     def ready(self, *workers: Child) -> None:
         """Wait until all, or these, are."""
         for worker in workers or self.workers:
-            self.until(lambda worker=worker: "ready: 1 slot" in worker.tail(1000), f"{worker.name} is ready")
+            if worker.pid not in self._were_ready:  # later its log says so much that the word is far up
+                self.until(lambda worker=worker: "ready: 1 slot" in worker.tail(1000), f"{worker.name} is ready")
+                self._were_ready.add(worker.pid)
 
     def keep_working(self) -> None:
         """Start again what has ended, as any supervisor of services does."""

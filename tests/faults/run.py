@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 HERE = Path(__file__).resolve().parent
 if __name__ == "__main__":
     sys.path[0:1] = [str(HERE.parents[1]), str(HERE.parent)]  # our packages, then `faults` and `support`, as pytest has them
@@ -79,7 +81,7 @@ def try_out(drill: Drill, trials: int, seed: int, where: Places, say: Say = lamb
             outcome.skipped = str(reason)
             where.leave()
             break
-        except Exception:
+        except (Exception, pytest.fail.Exception):  # of support.service; it is no Exception
             outcome.failures += 1
             text = traceback.format_exc()
             outcome.first = outcome.first or f"trial {number} of seed {seed}:\n{text}"
