@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -15,8 +16,13 @@ from ssl_core.spec.encoder import PUBLISHED, is_encoder_id
 from ssl_core.takeover import weights_file
 from ssl_core.weights import WeightsError, fill, published, read_state
 
-# Of torchvision's and timm's networks, where nothing is said.
-SIZE, MEAN, STD = 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+class Pictures(NamedTuple):
+    """What a network was trained with: side in pixels, normalisation per channel."""
+
+    size: int = 224
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
 
 
 def load_teacher(spec: TrainSpec, data_root: Path, folder: Path | None = None) -> Teacher | None:
@@ -31,31 +37,48 @@ def load_teacher(spec: TrainSpec, data_root: Path, folder: Path | None = None) -
             raise ValueError(f"method.name = {method.name!r} has no teacher: leave --teacher out, or use 'distill'")
         return None
     assert spec.data.mean and spec.data.std
-    view_mean, view_std = spec.data.mean, spec.data.std
     if folder is not None:
         if method.teacher is not None and not is_encoder_id(method.teacher):
             raise ValueError(f"method.teacher = {method.teacher!r} and --teacher {folder} are two teachers: leave one out")
         manifest = read_manifest(folder)
         with torch.random.fork_rng(devices=[]):
             encoder = load_encoder(folder, manifest)
-        mean, std = manifest.preprocessing.mean, manifest.preprocessing.std
+        own = Pictures(manifest.size, manifest.preprocessing.mean, manifest.preprocessing.std)
     else:
         with torch.random.fork_rng(devices=[]):
             encoder = _from_weights(method, data_root)
-        mean, std = method.teacher_mean or MEAN, method.teacher_std or STD
+        own = pictures(method)
     network = encoder.to(memory_format=torch.channels_last)
-    return Teacher(network, encoder.dim, size=encoder.size, mean=mean, std=std, view_mean=view_mean, view_std=view_std)
+    return Teacher(
+        network, encoder.dim, size=own.size, mean=own.mean, std=own.std, view_mean=spec.data.mean, view_std=spec.data.std
+    )
+
+
+def pictures(method: DistillConfig) -> Pictures:
+    """What teacher_arch is given: what the spec says, else what timm knows of its own networks, else ImageNet's numbers.
+
+    Many of timm's vision transformers are normalised with 0.5, and not with ImageNet's.
+    """
+    known = Pictures()
+    if method.teacher_arch is not None and method.teacher_arch.startswith("timm/"):
+        import timm
+
+        found = timm.get_pretrained_cfg(method.teacher_arch.removeprefix("timm/"))
+        if found is not None:
+            known = Pictures(found.input_size[-1], tuple(found.mean), tuple(found.std))
+    return Pictures(method.teacher_size or known.size, method.teacher_mean or known.mean, method.teacher_std or known.std)
 
 
 def _from_weights(method: DistillConfig, data_root: Path) -> Encoder:
     """teacher_arch with the weights that `teacher` names."""
-    name, arch, size = method.teacher, method.teacher_arch, method.teacher_size or SIZE
+    name, arch = method.teacher, method.teacher_arch
     if name is None:
         raise ValueError("method.teacher is required: an encoder (enc_…), or weights with teacher_arch")
     if is_encoder_id(name):
         raise WeightsError(f"method.teacher = {name!r} needs the encoder's folder: give it with --teacher FOLDER")
     if arch is None:
         raise ValueError(f"method.teacher_arch is required where method.teacher = {name!r} gives weights alone")
+    size = pictures(method).size
     try:
         encoder = build_encoder(arch, size)
     except ValueError as error:

@@ -35,10 +35,13 @@ class DistillConfig(MethodBase):
         examples=["resnet50", "timm/vit_small_patch16_224"],
     )
     teacher_size: int | None = Field(
-        None, ge=8, le=1024, description="With teacher_arch: side of the images that it sees, in pixels. Default: 224."
+        None,
+        ge=8,
+        le=1024,
+        description="With teacher_arch: side of its images, in pixels. Default: timm's, else 224.",
     )
-    teacher_mean: Triple | None = Field(None, description="With teacher_arch: of its images, per channel. Default: ImageNet's.")
-    teacher_std: Triple | None = Field(None, description="With teacher_arch: of its images, per channel. Default: ImageNet's.")
+    teacher_mean: Triple | None = Field(None, description="With teacher_arch: of its images. Default: timm's, else ImageNet's.")
+    teacher_std: Triple | None = Field(None, description="With teacher_arch: of its images. Default: timm's, else ImageNet's.")
     loss: Literal["cosine", "similarity"] = Field(
         "cosine",
         description="cosine: 1 - cosine of the student's output and the teacher's features, half their squared distance on the "

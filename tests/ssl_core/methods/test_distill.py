@@ -25,7 +25,7 @@ from ssl_core.optim import build_optimizer
 from ssl_core.parts.teacher import Teacher
 from ssl_core.preflight import check
 from ssl_core.spec import BranchesConfig, DigitsData, DistillConfig, HeadConfig, OptimConfig, TrainSpec, explain_all
-from ssl_core.teaching import load_teacher
+from ssl_core.teaching import load_teacher, pictures
 from ssl_core.train import train
 from ssl_core.weights import WeightsError
 from support.comparing import draw, unit
@@ -220,6 +220,13 @@ class TestLoading:
         assert load_teacher(spec(**given), tmp_path).size == 224
         with pytest.raises(WeightsError, match=r"method\.teacher = 'a\.safetensors' holds another network"):
             load_teacher(spec(teacher="a.safetensors", teacher_arch="resnet18", teacher_size=32), tmp_path)
+
+    def test_timm_knows_what_its_networks_are_given(self):
+        """Its ViT-S/16 (augreg) are given 224 px, normalised with 0.5; torchvision's networks ImageNet's numbers."""
+        vit = DistillConfig(teacher="timm", teacher_arch="timm/vit_small_patch16_224")
+        assert pictures(vit) == (224, (0.5,) * 3, (0.5,) * 3)
+        assert pictures(vit.changed(teacher_mean=MEAN, teacher_size=96)) == (96, MEAN, (0.5,) * 3)
+        assert pictures(DistillConfig(teacher="a.pth", teacher_arch="resnet18")).mean == (0.485, 0.456, 0.406)
 
     def test_is_there_when_the_batch_size_is_looked_for(self, folder):
         """`trainer.batch_size: "auto"`: what the teacher computes is not kept for a backward pass, so that only views count."""
