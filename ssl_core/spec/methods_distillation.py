@@ -47,6 +47,11 @@ class DistillConfig(MethodBase):
         description="cosine: 1 - cosine of the student's output and the teacher's features, half their squared distance on the "
         "sphere. similarity: cross-entropy between how alike both find past features of the teacher (SEED).",
     )
+    centre: Literal["running", "off"] = Field(
+        "running",
+        description="running: the running mean of the teacher's features is taken off them, so that cosines tell images apart "
+        "(features after a ReLU are all positive, and alike). off: the features as they are.",
+    )
     temperature: float = Field(0.2, gt=0, le=10, description="similarity only: divides the student's similarities.")
     teacher_temperature: float = Field(0.01, gt=0, le=10, description="similarity only: divides the teacher's similarities.")
     past_features: int = Field(16384, ge=1, le=2**22, description="similarity only: past features of the teacher that are kept.")

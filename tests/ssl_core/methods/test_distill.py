@@ -61,7 +61,7 @@ class TestLosses:
         assert torch.allclose(same, similarity_cross_entropy(t, t, past.flip(0), 0.2, 0.2))
 
     def test_a_step_is_the_mean_over_all_views_local_ones_too(self, build, make_batch):
-        method, batch = build(CONFIG), make_batch()
+        method, batch = build(CONFIG.changed(centre="off")), make_batch()
         local = [torch.randn(8, 3, 4, 4) for _ in range(2)]
         loss = method.training_step(batch._replace(views=(*batch.views, *local)), 0)
         outs = [method.branches.query(view).query for view in batch.views]
@@ -70,8 +70,22 @@ class TestLosses:
         expected = torch.stack([cosine_distance(*pair) for pair in zip(outs, targets, strict=True)]).mean()
         assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
 
+    def test_targets_are_without_the_mean_of_global_views_so_far(self, build, make_batch):
+        """After two steps the plain mean of all 32 features; their targets then tell images apart."""
+        method = build(CONFIG)
+        views = [view for seed in (1, 2) for view in make_batch(seed=seed).views]
+        for seed in (1, 2):
+            loss = method.training_step(make_batch(seed=seed), 0)
+        features = [method.teacher(view) for view in views]
+        mean = torch.cat(features).mean(dim=0)
+        assert torch.allclose(method.center, mean, atol=1e-6)
+        targets = [F.normalize(each - mean, dim=1) for each in features[2:]]
+        outs = [method.branches.query(view).query for view in views[2:]]
+        expected = torch.stack([cosine_distance(*pair) for pair in zip(outs, targets, strict=True)]).mean()
+        assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
     def test_the_first_view_is_remembered_after_the_step(self, build, make_batch):
-        method, batch = build(CONFIG.changed(loss="similarity", past_features=20)), make_batch()
+        method, batch = build(CONFIG.changed(loss="similarity", past_features=20, centre="off")), make_batch()
         before = method.queue.snapshot()
         method.training_step(batch, 0)
         assert torch.allclose(method.queue.keys[:8], F.normalize(method.teacher(batch.views[0]), dim=1))
