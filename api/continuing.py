@@ -1,4 +1,9 @@
-"""`encoder.weights` in a body of POST /jobs: the encoder that it names, looked up, and what the job takes over from it."""
+"""Encoders that a body of POST /jobs names, looked up.
+
+put_encoders(services, sections, problems) -> notes
+    encoder.weights     what the job goes on from, and takes over arch, size and normalisation from
+    method.teacher      whom method distill learns from
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,32 @@ from api.planning import Found
 from jobs.errors import NotFound
 from ssl_core.manifest import EncoderError, read_manifest
 from ssl_core.takeover import differences, take_over
+
+
+def put_encoders(services: Services, sections: dict[str, Any], problems: Found) -> list[str]:
+    """Both. Raises Conflict for a job without an encoder yet."""
+    return put_teacher(services, sections, problems) + put_weights(services, sections, problems)
+
+
+def put_teacher(services: Services, sections: dict[str, Any], problems: Found) -> list[str]:
+    """Put the encoder's id into `method.teacher` where its job's is given; returns notes. Files are looked at elsewhere.
+
+    Raises Conflict for a job without an encoder yet.
+    """
+    method = sections.get("method", {})
+    name = method.get("teacher")
+    if not isinstance(name, str) or not name.startswith(("enc_", "job_")) or not name.isprintable():
+        return []
+    try:
+        record = services.repository.resolve_encoder(name)
+        read_manifest(services.encoder_folder(record))
+    except (NotFound, EncoderError) as error:
+        gone = f"the files of {name} are damaged or gone"
+        problems.append(("/method/teacher", f"{error if isinstance(error, NotFound) else gone}; GET /encoders lists them"))
+        sections["method"] = {field: value for field, value in method.items() if field != "teacher"}
+        return []
+    sections["method"] = {**method, "teacher": record.id}
+    return [] if name == record.id else [f"method.teacher = {record.id}: the encoder of {name}"]
 
 
 def put_weights(services: Services, sections: dict[str, Any], problems: Found) -> list[str]:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from api.bulk import plan_embed
-from api.continuing import put_weights
+from api.continuing import put_encoders
 from api.deps import Services
 from api.errors import invalid
 from api.indexing import plan_index
@@ -35,7 +35,7 @@ def planned(body: Body, services: Services) -> Planned:
 
 
 def _pretrain(body: Body, services: Services) -> Planned:
-    made = plan(body, services.settings.data_root, path_of(services.repository), partial(put_weights, services))
+    made = plan(body, services.settings.data_root, path_of(services.repository), partial(put_encoders, services))
     spec = made.spec.model_dump(mode="json")
 
     def alike(earlier: JobRecord) -> bool:

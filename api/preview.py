@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Response
 
 from api.body import json_object
-from api.continuing import put_weights
+from api.continuing import put_encoders
 from api.deps import JobId, Services, ServicesDep
 from api.errors import Problem, invalid
 from api.planned import taken_out
@@ -56,7 +56,7 @@ def preview(
     if services.draining.is_set():
         raise Problem("unavailable", "The service is stopping.", headers={"Retry-After": "5"})
     plain = taken_out(body)[0]
-    made = plan(plain, services.settings.data_root, path_of(services.repository), partial(put_weights, services))
+    made = plan(plain, services.settings.data_root, path_of(services.repository), partial(put_encoders, services))
     if not _places.acquire(blocking=False):
         detail = f"{PLACES} previews are being drawn or wait already; try again in {RETRY_AFTER} s."
         raise Problem("busy", detail, headers={"Retry-After": str(RETRY_AFTER)})

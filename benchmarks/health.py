@@ -63,6 +63,7 @@ BROKEN: dict[str, dict[str, Any]] = {
     },
 }
 ABLATIONS = ("no_norm", "layer_norm")  # BYOL without the batch norm that it needs
+TAUGHT = ("distill",)  # needs a teacher
 
 
 @dataclass
@@ -155,7 +156,7 @@ def _names(text: str) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """0 if all that is broken was caught, and nothing healthy raised an alarm."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    everything = [*BROKEN, *(name for name in PRESETS if name not in ABLATIONS)]
+    everything = [*BROKEN, *(name for name in PRESETS if name not in ABLATIONS + TAUGHT)]
     parser.add_argument("--data", default="digits")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--only", type=_names, default=everything, help="names, with semicolons between them")

@@ -7,7 +7,8 @@
 oracle      largest absolute difference of the loss, and of its gradient, to another implementation (tests/support/oracles.py)
 learning    percentage points that an encoder gains over its random weights in tests/ssl_core/methods/test_learning.py, per seed
 cost        floating-point operations of a training step over those of a supervised step on the same images, both forward and
-            backward: of the method's recipe with its batch, heads and local views, on `encoder` at 224 px; nothing is computed
+            backward: of the method's recipe with its batch, heads and local views, on `encoder` (and for a
+            teacher) at 224 px; nothing is computed
 
 null stands for what there is not (yet). The cost follows from the code alone, and a test works it out again.
 """
@@ -32,6 +33,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from ssl_core.data.batch import Batch  # noqa: E402
 from ssl_core.encoders import build_encoder  # noqa: E402
 from ssl_core.methods import build_method  # noqa: E402
+from ssl_core.parts.teacher import Teacher  # noqa: E402
 from ssl_core.presets import recipe_of  # noqa: E402
 from ssl_core.spec import METHOD_NAMES  # noqa: E402
 
@@ -65,11 +67,14 @@ def cost(name: str) -> dict[str, Any]:
     arch = recipe.encoder.arch if "arch" in recipe.encoder.model_fields_set else ENCODER
     local, count = recipe.augment.local_views, recipe.trainer.batch_size
     with torch.device("meta"):
-        encoder = build_encoder(arch, SIZE, sizes="several")  # local views
-        method = build_method(encoder, encoder.dim, recipe.method, recipe.optim)
+        encoder, network = (build_encoder(arch, SIZE, sizes="several") for _ in range(2))  # local views
+    teacher = Teacher(network, network.dim)  # whom distill alone looks at: the same network
+    with torch.device("meta"):
+        method = build_method(encoder, encoder.dim, recipe.method, recipe.optim, teacher)
         classifier = nn.Linear(encoder.dim, CLASSES)
     with FakeTensorMode(allow_non_fake_inputs=True):
         method.to_empty(device="cpu")
+        teacher.network.to_empty(device="cpu")
         classifier.to_empty(device="cpu")
         sides = [SIZE, SIZE, *[local.side(SIZE)] * local.count]
         views = tuple(torch.empty(count, 3, side, side) for side in sides)

@@ -74,6 +74,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--preset", help="a recipe to start from")
     words = "folder of the encoder, for a spec of kind embed, linear_probe or finetune, or with an id in encoder.weights"
     parser.add_argument("--encoder", type=Path, help=words)
+    parser.add_argument("--teacher", type=Path, help="folder of the encoder that method distill learns from")
     parser.add_argument("--vectors", type=Path, help="folder of an embed job's vectors, for a spec of kind index")
     parser.add_argument("--cache", type=Path, help="folder of prepared images that runs share; default: they are kept in memory")
     parser.add_argument("--cache-bytes", type=int, help="most that it may take; default: a quarter of its disk")
@@ -187,6 +188,7 @@ def _pretrain(arguments: argparse.Namespace, stop: _StopFlag, events: Events) ->
             arguments.out,
             data_root=arguments.data_root,
             weights=arguments.encoder,
+            teacher=arguments.teacher,
             cache=None if arguments.cache is None else Cache(arguments.cache, arguments.cache_bytes),
             events=events,
             resume=arguments.resume,

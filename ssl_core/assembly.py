@@ -9,12 +9,14 @@ import torch
 from ssl_core.encoders import Encoder, Sizes, build_encoder
 from ssl_core.methods import build_method
 from ssl_core.methods.base import Method
+from ssl_core.parts.teacher import Teacher
 from ssl_core.recompute import recompute
 from ssl_core.spec import TrainSpec
 
 
-def method_of(spec: TrainSpec, fill: Callable[[Encoder], None] = lambda encoder: None) -> Method:
+def method_of(spec: TrainSpec, fill: Callable[[Encoder], None] = lambda encoder: None, teacher: Teacher | None = None) -> Method:
     """With the weights that `fill` gives the encoder, by default random ones; channels last. `data.size` must be known.
+    teacher: whom the method `distill` learns from.
 
     Raises ValueError for a network that cannot take it, and what `fill` raises.
     """
@@ -24,5 +26,5 @@ def method_of(spec: TrainSpec, fill: Callable[[Encoder], None] = lambda encoder:
     fill(encoder)  # before a moving average copies it
     if spec.trainer.activations == "recompute":
         recompute(encoder)
-    method = build_method(encoder, encoder.dim, spec.method, spec.optim)
+    method = build_method(encoder, encoder.dim, spec.method, spec.optim, teacher)
     return method.to(memory_format=torch.channels_last)

@@ -22,6 +22,7 @@ from ssl_core.data.machine import memory_bytes
 from ssl_core.durable import write_atomically
 from ssl_core.hardware import choose_precision
 from ssl_core.optim import build_optimizer
+from ssl_core.parts.teacher import Teacher
 from ssl_core.spec import TrainSpec
 from ssl_core.spec.training import AUTO_BATCH
 
@@ -60,7 +61,13 @@ def largest_that_fits(fits: Callable[[int], bool], most: int) -> int | None:
 
 
 def with_batch_size(
-    spec: TrainSpec, images: int, devices: int, device: torch.device, out: Path, earlier: Sequence[Path]
+    spec: TrainSpec,
+    images: int,
+    devices: int,
+    device: torch.device,
+    out: Path,
+    earlier: Sequence[Path],
+    teacher: Teacher | None = None,
 ) -> tuple[TrainSpec, str | None]:
     """The spec with a number for `auto`, and a note of it; unchanged, without a note, where a number was given.
 
@@ -73,7 +80,11 @@ def with_batch_size(
     if known is None:
         gpu = device.type == "cuda"
         most = max(2, min(MOST_GPU if gpu else MOST_CPU, images // 4 // devices))
-        found = largest_that_fits(lambda batch: _fits(spec, batch, device), most) if gpu else by_rule(spec, most)
+        found = (
+            largest_that_fits(lambda batch: _fits(spec, batch, device, teacher), most)
+            if gpu
+            else by_rule(spec, most, teacher=teacher)
+        )
         if found is None:
             raise OutOfMemory(2, f"of a {'GPU' if gpu else 'CPU'}", None)
         known = found * devices
@@ -85,15 +96,15 @@ def with_batch_size(
     return spec.changed(trainer=trainer, optim=optim.model_dump()), note
 
 
-def fitting_below(spec: TrainSpec, device: torch.device) -> int | None:
+def fitting_below(spec: TrainSpec, device: torch.device, teacher: Teacher | None = None) -> int | None:
     """A power of two below the spec's batch size that fits, found by trying."""
-    return largest_that_fits(lambda batch: _fits(spec, batch, device), (spec.trainer.batch - 1))
+    return largest_that_fits(lambda batch: _fits(spec, batch, device, teacher), (spec.trainer.batch - 1))
 
 
-def _fits(spec: TrainSpec, batch: int, device: torch.device) -> bool:
+def _fits(spec: TrainSpec, batch: int, device: torch.device, teacher: Teacher | None) -> bool:
     """Whether a step of so many images goes through."""
     try:
-        _step(spec, batch, device)
+        _step(spec, batch, device, teacher)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
             return torch.cuda.max_memory_reserved(device) < _SHARE * torch.cuda.get_device_properties(device).total_memory
@@ -109,9 +120,9 @@ def _fits(spec: TrainSpec, batch: int, device: torch.device) -> bool:
             torch.cuda.reset_peak_memory_stats(device)
 
 
-def _step(spec: TrainSpec, batch: int, device: torch.device) -> None:
+def _step(spec: TrainSpec, batch: int, device: torch.device, teacher: Teacher | None) -> None:
     """Views, forward, backward and one step of the optimiser, on random images: all that a step of training holds at once."""
-    method = method_of(spec).to(device)
+    method = method_of(spec, teacher=teacher).to(device)
     optimizer = build_optimizer(method, spec.optim, 1000, 100)["optimizer"]
     precision = choose_precision(spec.trainer.precision)
     half = torch.float16 if precision == "16-mixed" else torch.bfloat16
@@ -132,12 +143,12 @@ def _views(spec: TrainSpec, batch: int, device: torch.device) -> Batch:
     return Batch(tuple(view.contiguous(memory_format=torch.channels_last) for view in views), index)
 
 
-def by_rule(spec: TrainSpec, most: int, memory: int | None = None) -> int | None:
+def by_rule(spec: TrainSpec, most: int, memory: int | None = None, teacher: Teacher | None = None) -> int | None:
     """The largest power of two up to `most` that half of the memory (in bytes; None: this machine's) has room for.
 
     Counted are the weights four times over, and twice what autograd keeps of each image.
     """
-    method = method_of(spec)
+    method = method_of(spec, teacher=teacher)
     weights = {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in method.parameters()}
     kept: dict[int, int] = {}
 

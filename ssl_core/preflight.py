@@ -17,6 +17,7 @@ from ssl_core.data.machine import fits_in_memory, memory_bytes, store_bytes
 from ssl_core.data.sources import SourceFacts, describe, index_folder, resolve_data, stored_size
 from ssl_core.spec import (
     BYOLConfig,
+    DistillConfig,
     FolderData,
     ImageNetData,
     MoCoConfig,
@@ -73,7 +74,8 @@ class Preflight:
 
 def check(spec: TrainSpec, data_root: Path, facts: SourceFacts | None = None) -> Preflight:
     """Every check that needs the data, or packages, but no network. `facts`: what `describe` said, if it was asked already."""
-    problems = [*_arch_problems(spec), *_weights_problems(spec, data_root)]
+    problems = [*_arch_problems(spec.encoder.arch, "/encoder/arch"), *_weights_problems(spec, data_root)]
+    problems += _teacher_problems(spec, data_root)
     if facts is None:
         try:
             facts = describe(spec.data, data_root)
@@ -86,27 +88,40 @@ def check(spec: TrainSpec, data_root: Path, facts: SourceFacts | None = None) ->
     return Preflight(facts, warnings, problems, estimate)
 
 
-def _arch_problems(spec: TrainSpec) -> list[Problem]:
-    arch = spec.encoder.arch
+def _arch_problems(arch: str, pointer: str) -> list[Problem]:
     if not arch.startswith("timm/"):
         return []
     try:
         import timm
     except ImportError:
-        return [Problem("/encoder/arch", f"'{arch}' needs the package timm, which is not installed: pip install timm")]
+        return [Problem(pointer, f"'{arch}' needs the package timm, which is not installed: pip install timm")]
     name = arch.removeprefix("timm/")
     if timm.is_model(name):
         return []
-    return [Problem("/encoder/arch", f"timm has no model '{name}'; {_nearest_model(name, timm.list_models())}")]
+    return [Problem(pointer, f"timm has no model '{name}'; {_nearest_model(name, timm.list_models())}")]
 
 
 def _weights_problems(spec: TrainSpec, data_root: Path) -> list[Problem]:
     """Of a file of weights, as far as it can be told without reading it."""
-    weights = spec.encoder.weights
+    return _file_problems(spec.encoder.weights, data_root, "/encoder/weights")
+
+
+def _teacher_problems(spec: TrainSpec, data_root: Path) -> list[Problem]:
+    method = spec.method
+    if not isinstance(method, DistillConfig):
+        return []
+    if method.teacher is None:
+        why = "is required: an encoder (enc_…), or a file of weights below the data root, timm or torchvision with teacher_arch"
+        return [Problem("/method/teacher", why)]
+    arch = [] if method.teacher_arch is None else _arch_problems(method.teacher_arch, "/method/teacher_arch")
+    return arch + _file_problems(method.teacher, data_root, "/method/teacher")
+
+
+def _file_problems(weights: str | None, data_root: Path, pointer: str) -> list[Problem]:
     if weights is None or weights in PUBLISHED or is_encoder_id(weights):
         return []
     try:
-        weights_file(data_root, weights, "/encoder/weights")
+        weights_file(data_root, weights, pointer)
     except DataError as error:
         return [Problem(error.pointer, str(error))]
     return []

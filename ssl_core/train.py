@@ -31,11 +31,13 @@ from ssl_core.inference.prepare import PROJECTION_IMAGES
 from ssl_core.loop import BetweenSteps, StoppedEarly
 from ssl_core.manifest import read_manifest
 from ssl_core.methods.base import Method
+from ssl_core.parts.teacher import Teacher
 from ssl_core.preview import sheet_of
 from ssl_core.ranks import launched, local_rank, rank
 from ssl_core.recompute import kept
 from ssl_core.spec import LocalViewsConfig, TrainSpec
 from ssl_core.stream import Stream, ViewModule
+from ssl_core.teaching import load_teacher
 from ssl_core.weights import load_start
 
 
@@ -47,6 +49,7 @@ def train(
     events: Events,
     cache: Cache | None = None,
     weights: Path | None = None,
+    teacher: Path | None = None,
     resume: Sequence[Path] = (),
     asked_to_stop: Callable[[], bool] = lambda: False,
 ) -> Path:
@@ -55,25 +58,27 @@ def train(
     resume: folders of earlier attempts at the same spec; the newest checkpoint in them (or in `out`) that verifies is
     continued, bit for bit on the CPU. asked_to_stop is polled between steps. cache: where decoded images are kept for later
     runs; without it they are kept in memory. weights: folder of the encoder that an id in `encoder.weights` stands for.
+    teacher: folder of the encoder that an id in `method.teacher` stands for.
     Raises DataError (nothing to read), Stopped (after a checkpoint), Diverged, Collapsed, OutOfMemory, ValueError (devices,
     weights that do not fit), EncoderError (a damaged folder).
     """
     out.mkdir(parents=True, exist_ok=True)
     _quiet()
     spec = _resolved(spec, data_root)
+    taught_by = load_teacher(spec, data_root, teacher)
     data = _prepare(spec, data_root, cache, events, asked_to_stop)
 
     if rank() == 0:
         _draw_sheet(spec, data, out, events)
     if spec.trainer.precision == "bf16" and not multiplies_bf16():
         events.emit("warning", message="This machine has no bf16 arithmetic and emulates it, at a tenth of the speed of fp32.")
-    spec = _with_batch_size(spec, len(data.train), out, resume, events)
+    spec = _with_batch_size(spec, len(data.train), out, resume, events, taught_by)
     started, parts = launched(), spec.trainer.accumulate
     accelerator, devices = choose_devices(spec.trainer.devices, spec.trainer.batch // parts, started)
     nodes = started.nodes if started else 1
     pl.seed_everything(spec.trainer.seed, verbose=False)
     assert spec.data.size and spec.data.mean and spec.data.std
-    method = method_of(spec, lambda encoder: load_start(encoder, spec.encoder.weights, data_root, weights))
+    method = method_of(spec, lambda encoder: load_start(encoder, spec.encoder.weights, data_root, weights), taught_by)
     device = torch.device("cuda", local_rank()) if accelerator == "gpu" else torch.device("cpu")
     method.clock = StepClock(device)
     batches = TrainBatches(
@@ -134,7 +139,7 @@ def train(
             too_much = str(error).splitlines()[0]
         if too_much is not None:  # outside of the handler, which holds what the failed step had made
             del trainer, views
-            raise OutOfMemory(spec.trainer.batch, too_much, fitting_below(spec, device))
+            raise OutOfMemory(spec.trainer.batch, too_much, fitting_below(spec, device, taught_by))
         _tell_unreadable(data, batches, events)
     return _export(method, spec, data, between, out, events)
 
@@ -144,13 +149,15 @@ def _may_be_over(found: checkpoints.Found, stream: Stream, spec: TrainSpec) -> b
     return found.step >= stream.steps or spec.trainer.early_stop.measure != "off"
 
 
-def _with_batch_size(spec: TrainSpec, images: int, out: Path, resume: Sequence[Path], events: Events) -> TrainSpec:
+def _with_batch_size(
+    spec: TrainSpec, images: int, out: Path, resume: Sequence[Path], events: Events, teacher: Teacher | None
+) -> TrainSpec:
     """See fitting.py. Ranks above 0 are started later, and read what the first has found."""
     if spec.trainer.batch_size != "auto":
         return spec
     accelerator, devices = choose_devices(spec.trainer.devices, 2**16)  # of GPUs a power of two
     device = torch.device("cuda", local_rank()) if accelerator == "gpu" else torch.device("cpu")
-    spec, note = with_batch_size(spec, images, devices, device, out, resume)
+    spec, note = with_batch_size(spec, images, devices, device, out, resume, teacher)
     events.emit("note", message=note)
     return spec
 

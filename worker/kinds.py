@@ -50,8 +50,16 @@ class Pretrain:
     missing = "encoder_error"
 
     def arguments(self, claim: Claim, repository: Repository, home: Path) -> list[str]:
-        weights = claim.spec.get("encoder", {}).get("weights")
-        return ["--encoder", str(home / repository.encoder(weights).folder)] if is_encoder_id(weights) else []
+        weights, teacher = claim.spec.get("encoder", {}).get("weights"), claim.spec.get("method", {}).get("teacher")
+        named = {"--encoder": ("encoder.weights", weights), "--teacher": ("method.teacher", teacher)}
+        words: list[str] = []
+        for option, (field, name) in named.items():
+            if is_encoder_id(name):
+                try:
+                    words += [option, str(home / repository.encoder(name).folder)]
+                except NotFound as missing:
+                    raise NotFound(f"{field}: {missing}") from missing
+        return words
 
     def publish(self, claim: Claim, artifacts: Artifacts, out: Path) -> EncoderDraft:
         manifest = json.loads((out / "encoder" / "manifest.json").read_text(encoding="utf-8"))

@@ -34,6 +34,7 @@ _BY_METHOD = {
     "mocov3": "moco_v3",
     "lejepa": "lejepa",
     "mae": "mae",
+    "distill": "distill",
 }
 
 # Digits are not symmetric and have no colour: affine and contrast views, whatever the recipe would do to photographs.

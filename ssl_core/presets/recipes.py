@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ssl_core.presets import blog, multicrop, reference, siamese, transformers
+from ssl_core.presets import blog, distillation, multicrop, reference, siamese, transformers
 from ssl_core.presets.auto import auto
 from ssl_core.presets.recipe import BLOG_HEAD, Recipe
 from ssl_core.spec import (
@@ -59,4 +59,5 @@ PRESETS: dict[str, Callable[[], Recipe]] = {
     "moco_v3_resnet50": multicrop.moco_v3_resnet50,
     "lejepa": transformers.lejepa,
     "mae": transformers.mae,
+    "distill": distillation.distill,
 }

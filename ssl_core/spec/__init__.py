@@ -26,6 +26,7 @@ from ssl_core.spec.data import (
 from ssl_core.spec.encoder import EncoderConfig
 from ssl_core.spec.methods import METHOD_NAMES, BYOLConfig, MethodConfig, MoCoConfig, SimCLRConfig, VICRegConfig
 from ssl_core.spec.methods_clustering import DINOConfig, MoCoV3Config, SwAVConfig
+from ssl_core.spec.methods_distillation import DistillConfig
 from ssl_core.spec.methods_reconstruction import LeJEPAConfig, MAEConfig
 from ssl_core.spec.methods_siamese import BarlowTwinsConfig, NNCLRConfig, SimSiamConfig
 from ssl_core.spec.parts import IDENTITY, BranchesConfig, ContrastLossConfig, HeadConfig
@@ -207,6 +208,7 @@ __all__ = [
     "DataConfig",
     "DatasetData",
     "DigitsData",
+    "DistillConfig",
     "EarlyStopConfig",
     "EncoderConfig",
     "EvaluateConfig",

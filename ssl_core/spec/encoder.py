@@ -21,6 +21,26 @@ def is_encoder_id(name: str | None) -> bool:
     return name is not None and _ENCODER_ID.fullmatch(name) is not None
 
 
+def known_arch(arch: str) -> str:
+    """The name of an architecture, checked as far as it can be without torch. Raises PydanticCustomError."""
+    # timm's own list needs torch to be read; ssl_core.preflight checks those names.
+    if arch.startswith("timm/") and len(arch) > len("timm/"):
+        return arch
+    valid = [*TORCHVISION, *WS_RESNETS]
+    if arch not in valid:
+        raise PydanticCustomError(
+            "unknown_arch",
+            "unknown architecture '{arch}'; {hint} (any torchvision classifier, ws_resnet18 … ws_resnet152, or timm/<name>)",
+            {"arch": arch, "hint": nearest(arch, valid)},
+        )
+    return arch
+
+
+def weights_name(name: str | None) -> str | None:
+    """Where weights are from: None, a library, an encoder, or a path, checked as text. Raises PydanticCustomError."""
+    return name if name is None or name in PUBLISHED or is_encoder_id(name) else relative(name)
+
+
 class EncoderConfig(Config):
     """The backbone. The classifier at its end is always removed; the pooled feature before it is the embedding."""
 
@@ -45,22 +65,12 @@ class EncoderConfig(Config):
     @field_validator("arch")
     @classmethod
     def _known(cls, arch: str) -> str:
-        # timm's own list needs torch to be read; ssl_core.preflight checks those names.
-        if arch.startswith("timm/") and len(arch) > len("timm/"):
-            return arch
-        valid = [*TORCHVISION, *WS_RESNETS]
-        if arch not in valid:
-            raise PydanticCustomError(
-                "unknown_arch",
-                "unknown architecture '{arch}'; {hint} (any torchvision classifier, ws_resnet18 … ws_resnet152, or timm/<name>)",
-                {"arch": arch, "hint": nearest(arch, valid)},
-            )
-        return arch
+        return known_arch(arch)
 
     @field_validator("weights")
     @classmethod
     def _below_the_root(cls, weights: str | None) -> str | None:
-        return weights if weights is None or weights in PUBLISHED or is_encoder_id(weights) else relative(weights)
+        return weights_name(weights)
 
     @model_validator(mode="after")
     def _published_by(self) -> EncoderConfig:

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from ssl_core.spec.methods_clustering import DINOConfig, MoCoV3Config, SwAVConfig
+from ssl_core.spec.methods_distillation import DistillConfig
 from ssl_core.spec.methods_reconstruction import LeJEPAConfig, MAEConfig
 from ssl_core.spec.methods_siamese import BarlowTwinsConfig, NNCLRConfig, SimSiamConfig
 from ssl_core.spec.parts import BranchesConfig, ContrastLossConfig, HeadConfig, MethodBase
@@ -113,8 +114,23 @@ MethodConfig = Annotated[
     | DINOConfig
     | MoCoV3Config
     | LeJEPAConfig
-    | MAEConfig,
+    | MAEConfig
+    | DistillConfig,
     Field(discriminator="name"),
 ]
 
-METHOD_NAMES = ("moco", "simclr", "byol", "vicreg", "simsiam", "barlow_twins", "nnclr", "swav", "dino", "mocov3", "lejepa", "mae")
+METHOD_NAMES = (
+    "moco",
+    "simclr",
+    "byol",
+    "vicreg",
+    "simsiam",
+    "barlow_twins",
+    "nnclr",
+    "swav",
+    "dino",
+    "mocov3",
+    "lejepa",
+    "mae",
+    "distill",
+)

@@ -51,3 +51,34 @@ def test_refuses_what_cannot_be_continued(service, published, encoder, pointer, 
     given = {**encoder, "weights": published.encoder_id if encoder["weights"] == "mine" else encoder["weights"]}
     found = refused(service.http.post("/jobs", json={"data": DIGITS, "encoder": given}))
     assert list(found) == [pointer] and hint in found[pointer]
+
+
+class TestTeacher:
+    """method.teacher, which method distill learns from."""
+
+    def test_an_encoder_or_its_job_will_do(self, service, published, submit):
+        body = {"data": DIGITS, "method": {"name": "distill", "teacher": published.encoder_id}}
+        job = service.http.post("/jobs", json=body)
+        assert job.status_code == 202, job.text
+        assert job.json()["spec"]["method"]["teacher"] == published.encoder_id
+        assert job.json()["spec"]["encoder"]["weights"] is None, "it is learned from, not continued"
+        body = {"data": DIGITS, "preset": "distill", "method": {"teacher": published.id}}
+        planned = service.http.post("/jobs?validate_only=true", json=body).json()
+        assert planned["spec"]["method"]["teacher"] == published.encoder_id
+        assert f"method.teacher = {published.encoder_id}: the encoder of {published.id}" in planned["notes"]
+        body["method"]["teacher"] = submit().id
+        assert service.http.post("/jobs", json=body).status_code == 409, "it has no encoder yet"
+
+    @pytest.mark.parametrize(
+        ("method", "pointer", "hint"),
+        [
+            ({"teacher": "enc_" + "0" * 26}, "/method/teacher", "GET /encoders"),
+            ({}, "/method/teacher", "is required"),
+            ({"teacher": "a.safetensors"}, "/method/teacher_arch", "is required"),
+            ({"teacher": "a.safetensors", "teacher_arch": "resnet18"}, "/method/teacher", "no file 'a.safetensors'"),
+        ],
+        ids=["unknown", "none", "no arch", "no file"],
+    )
+    def test_refuses_what_cannot_teach(self, service, method, pointer, hint):
+        found = refused(service.http.post("/jobs", json={"data": DIGITS, "method": {"name": "distill", **method}}))
+        assert list(found) == [pointer] and hint in found[pointer]

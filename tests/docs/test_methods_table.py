@@ -51,7 +51,8 @@ def test_the_cost_is_still_what_it_was(measure, name: str) -> None:
 
 def test_costs_by_hand() -> None:
     """A view forward is a third of a step, and backward two thirds. Two views are 2; MoCo's key view has no backward, 4/3; BYOL
-    has two more forward, 8/3. The heads come on top, and the first convolution has no gradient to pass on."""
-    bare = {"moco": 4 / 3, "simclr": 2, "byol": 8 / 3, "vicreg": 2, "simsiam": 2, "barlow_twins": 2, "nnclr": 2}
+    has two more forward, 8/3; so has distillation, of a teacher like the student. The heads come on top, and the first
+    convolution has no gradient to pass on."""
+    bare = {"moco": 4 / 3, "simclr": 2, "byol": 8 / 3, "vicreg": 2, "simsiam": 2, "barlow_twins": 2, "nnclr": 2, "distill": 8 / 3}
     for name, expected in bare.items():
         assert MEASURED[name]["cost"]["ratio"] == pytest.approx(expected, rel=0.06), name

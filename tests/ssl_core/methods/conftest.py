@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ssl_core.methods import build_method
+from ssl_core.parts.teacher import Teacher
 from ssl_core.spec import OptimConfig
 
 DIM = 16
@@ -55,13 +56,15 @@ def make_batch():
 def build():
     """build(config, norm=True, seed=0, optim=…): the method on a tiny encoder, with weights drawn by the seed.
 
-    MAE's is a vision transformer.
+    MAE's is a vision transformer; the teacher of `distill` is another one, always the same.
     """
 
     def make(config, norm: bool = True, seed: int = 0, optim: OptimConfig | None = None):
+        torch.manual_seed(99)
+        teacher = Teacher(_encoder(), DIM) if config.name == "distill" else None
         torch.manual_seed(seed)
         encoder = _transformer() if config.name == "mae" else _encoder(norm)
-        return build_method(encoder, DIM, config, optim or OptimConfig())
+        return build_method(encoder, DIM, config, optim or OptimConfig(), teacher)
 
     return make
 

@@ -18,6 +18,7 @@ from ssl_core.spec import (
     BYOLConfig,
     ContrastLossConfig,
     DINOConfig,
+    DistillConfig,
     HeadConfig,
     LeJEPAConfig,
     MAEConfig,
@@ -59,8 +60,10 @@ CONFIGS = {
     "dino": DINOConfig(branches=EMA.changed(momentum=0.9, momentum_schedule="cosine"), prototypes=12),
     "mocov3": MoCoV3Config(branches=COSINE),
     "mae": MAEConfig(positions="learned", decoder_depth=1, decoder_width=16, decoder_heads=2),
+    "distill": DistillConfig(branches=SHARED),
+    "distill similarity": DistillConfig(branches=SHARED, loss="similarity", past_features=20),
 }
-IN_HALF = ["moco", "simclr", "vicreg", "swav", "dino", "mocov3", "mae"]
+IN_HALF = ["moco", "simclr", "vicreg", "swav", "dino", "mocov3", "mae", "distill"]
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 
 
@@ -223,7 +226,21 @@ def fit(method, make_batch, batches=4, callbacks=(), resume=None, **options):
 @pytest.mark.filterwarnings("ignore::UserWarning:pytorch_lightning")  # its advice about workers and loggers
 class TestInPlainLightning:
     @pytest.mark.parametrize(
-        "name", ["moco", "simclr", "byol", "vicreg", "simsiam", "barlow_twins", "nnclr", "swav queue", "dino", "mocov3", "mae"]
+        "name",
+        [
+            "moco",
+            "simclr",
+            "byol",
+            "vicreg",
+            "simsiam",
+            "barlow_twins",
+            "nnclr",
+            "swav queue",
+            "dino",
+            "mocov3",
+            "mae",
+            "distill",
+        ],
     )
     def test_trains(self, name, build, make_batch):
         method = build(CONFIGS[name])
@@ -258,7 +275,7 @@ class TestInPlainLightning:
             assert not torch.equal(first, stepped)
             assert torch.allclose(target, 0.9 * first + 0.1 * stepped, atol=1e-7)
 
-    @pytest.mark.parametrize("name", ["simsiam", "barlow_twins", "nnclr", "simclr dclw"])
+    @pytest.mark.parametrize("name", ["simsiam", "barlow_twins", "nnclr", "simclr dclw", "distill similarity"])
     def test_one_network_resumes_exactly_too(self, name, build, make_batch, tmp_path):
         """Weights, batch statistics and queue, bit for bit."""
         whole, resumed = build(CONFIGS[name]), build(CONFIGS[name], seed=1)
