@@ -27,6 +27,7 @@ class Bounded(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._head_bytes = 0  # of the lines that are whole
         self._in_head, self._unread = True, 0  # bytes of the head so far: the parser shows no line before its end
+        self._heads = 0  # that have ended
         self._patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -40,9 +41,9 @@ class Bounded(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._patience is None and (self.cycle is None or self.cycle.response_complete):
             self._wait()
-        began_in_head = self._in_head
+        began_in_head, heads = self._in_head, self._heads
         super().data_received(data)
-        if began_in_head and self._in_head:
+        if began_in_head and heads == self._heads:  # all of it was head, and the end is not there yet
             self._unread += len(data)
             if self._unread > HEAD_LIMIT and not self.transport.is_closing():
                 self._refuse()
@@ -66,6 +67,7 @@ class Bounded(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._calm()
         self._in_head, self._unread = False, 0
+        self._heads += 1
         super().on_headers_complete()
 
     def _count(self, size: int) -> None:

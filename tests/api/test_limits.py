@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -10,10 +11,36 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
 from api.limits import Rate
-from api.protocol import HEAD_LIMIT
+from api.protocol import HEAD_LIMIT, bounded
 from jobs.keys import Keys
+
+
+class Transport(asyncio.Transport):
+    """What a protocol writes, kept."""
+
+    def __init__(self):
+        super().__init__()
+        self.written, self.closed = b"", False
+
+    def write(self, data):
+        self.written += data
+
+    def is_closing(self):
+        return self.closed
+
+    def close(self):
+        self.closed = True
+
+    def pause_reading(self):
+        pass
+
+    def resume_reading(self):
+        pass
+
 
 DRIPS = int(os.environ.get("IMPRINT_TEST_DRIPS", "60"))  # slow connections; 500 takes more files than some systems allow
 
@@ -166,6 +193,37 @@ class TestHeads:
             for _ in range(1000):
                 connection.sendall(b"a" * 4096)
                 time.sleep(0.001)
+
+    def test_a_large_body_that_comes_with_its_head_is_no_head(self):
+        """200 KB in one piece, as a connection on the same machine delivers a photograph; three times on one connection."""
+        seen = []
+
+        async def app(scope, receive, send):
+            length = 0
+            while True:
+                message = await receive()
+                length += len(message.get("body", b""))
+                if not message.get("more_body"):
+                    break
+            seen.append(length)
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+
+        async def run():
+            config = uvicorn.Config(app, http=bounded(20.0), log_level="critical")
+            config.load()
+            protocol = config.http_protocol_class(config=config, server_state=ServerState(), app_state={})
+            transport = Transport()
+            protocol.connection_made(transport)
+            for _ in range(3):
+                protocol.data_received(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n" + bytes(200_000))
+                await asyncio.sleep(0.05)
+            closed = transport.closed
+            protocol.connection_lost(None)
+            return transport, closed
+
+        transport, closed = asyncio.run(run())
+        assert seen == [200_000] * 3 and not closed and transport.written.count(b"HTTP/1.1 204") == 3
 
     def test_not_too_large(self, hurried):
         with hurried() as connection:
