@@ -90,7 +90,6 @@ class MAE(Method):
         before = backbone.num_prefix_tokens
         x = torch.cat([x[:, :before], select(x[:, before:], seen)], dim=1)
         x = backbone.norm(backbone.blocks(backbone.norm_pre(x)))
-        with torch.no_grad():
-            self.branches.seen = backbone.forward_head(x)  # pooled as what is served: health watches it
+        self.branches.seen = backbone.forward_head(x).detach()  # pooled as what is served: health watches it
         x = backbone.fc_norm(x)  # where the last norm stands after pooling: it is trained like the others
         return x[:, :before], x[:, before:]

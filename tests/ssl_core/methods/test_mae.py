@@ -212,6 +212,7 @@ class TestNetworks:
         method = build_method(encoder, dim, CONFIG.changed(positions="learned"), OptimConfig())
         method.training_step(_Batch((drawn(2, 3, side, side),) * 2), 0).backward()
         assert [name for name, each in method.named_parameters() if each.grad is None] == []
+        assert not method.branches.seen.requires_grad
 
     @pytest.mark.parametrize(
         ("options", "words"),
