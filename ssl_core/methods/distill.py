@@ -3,8 +3,8 @@
 No negatives and no pairs of views: what is right is known and stands still, so that the constant answer is no way out, and a
 network that is too small to learn much by itself gets what the teacher has found out. Student and teacher see the very same
 view, which Beyer et al. 2021 (arXiv:2106.05237) found to matter ("consistent"), as do strong crops and many epochs ("patient").
-The mean of the teacher's features is taken off them, or a student that says the mean of every picture would be right to 0.6 of
-a cosine. A head brings the student's features to the teacher's width and is thrown away afterwards.
+The mean of the teacher's features is taken off them, or a student that says the mean of every picture would be nearly right.
+A head brings the student's features to the teacher's width and is thrown away afterwards.
 
 "cosine": the distance of the two outputs on the unit sphere (Hinton et al. 2015, arXiv:1503.02531, for features).
 "similarity": how alike each finds the teacher's features of past images (SEED, Fang et al. 2021, arXiv:2101.04731).

@@ -10,10 +10,10 @@ from ssl_core.spec.augment import AugmentConfig
 def distill() -> Recipe:
     """A small encoder that learns from a frozen teacher, which `method.teacher` names."""
     return Recipe(
-        origin="ours: one view for both and many epochs, as Beyer et al. 2021 (arXiv:2106.05237) find best; crops, flips and "
-        "mild colours, which leave pictures that the teacher knows; AdamW, as the task is a regression",
-        method=DistillConfig(),
+        origin="ours: SEED's loss and temperatures (arXiv:2101.04731), without the teacher's mean; default's optimiser; one view "
+        "for both and many epochs (arXiv:2106.05237); crops, flips, mild colours: pictures that the teacher knows",
+        method=DistillConfig(loss="similarity"),
         augment=AugmentConfig(jitter=0.4, grayscale=0.0, blur=0.0),
-        optim=OptimConfig(name="adamw", lr=1e-3, weight_decay=0.05, warmup_epochs=5),
+        optim=OptimConfig(name="sgd", lr=0.12, momentum=0.9, weight_decay=5e-4, warmup_epochs=0.5),
         trainer=TrainerConfig(max_epochs=200, batch_size=256),
     )

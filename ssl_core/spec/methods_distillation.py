@@ -54,7 +54,7 @@ class DistillConfig(MethodBase):
     )
     temperature: float = Field(0.2, gt=0, le=10, description="similarity only: divides the student's similarities.")
     teacher_temperature: float = Field(0.01, gt=0, le=10, description="similarity only: divides the teacher's similarities.")
-    past_features: int = Field(16384, ge=1, le=2**22, description="similarity only: past features of the teacher that are kept.")
+    past_features: int = Field(4096, ge=1, le=2**22, description="similarity only: past features of the teacher that are kept.")
 
     @field_validator("teacher_arch")
     @classmethod
