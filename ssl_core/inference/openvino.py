@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 import warnings
+from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, cast
@@ -35,6 +36,16 @@ def library() -> Any:
     return openvino
 
 
+@cache
+def core() -> Any:
+    """The process's only Core, which lives as long as the process.
+
+    On processors with large registers it gives the thread that makes it another stack for signals, and takes that stack's memory
+    back when it goes, maybe in another thread: the next signal of the first would then be the end of the process.
+    """
+    return library().Core()
+
+
 def version() -> str | None:
     """OpenVINO's version, or None where it is not installed (on a machine that only trains, say)."""
     try:
@@ -45,7 +56,7 @@ def version() -> str | None:
 
 def multiplies_bf16() -> bool:
     """Whether OpenVINO multiplies bf16 on this CPU."""
-    return "BF16" in library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def convert(network: ServedNetwork, folder: Path) -> None:
@@ -78,7 +89,7 @@ class OpenVino:
         Raises RuntimeError where the files do not fit this version of OpenVINO.
         """
         self.precision = precision
-        self._core: Any = library().Core()
+        self._core: Any = core()
         self._model: Any = self._core.read_model(str(folder / NETWORK_FILE))
         self._settings = {
             # With one stream all threads work on one batch; the batcher gathers more than one image.

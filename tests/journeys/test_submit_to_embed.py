@@ -74,7 +74,7 @@ def test_the_encoder_is_listed_and_lies_where_it_was_published(service: Service,
     assert answer["object"] == "list" and answer["has_more"] is False
     (listed,) = [each for each in answer["data"] if each["job_id"] == undisturbed.job.id]
     assert set(listed) == {
-        "id", "job_id", "arch", "dim", "method", "created_at", "metrics", "aliases", "sha256", "size_bytes",
+        "id", "job_id", "arch", "dim", "method", "created_at", "metrics", "aliases", "sha256", "size_bytes", "owner", "shared",
     }  # fmt: skip
     assert (listed["arch"], listed["dim"], listed["method"]) == ("shufflenet_v2_x0_5", 1024, "moco")
     assert listed["id"] == undisturbed.job.encoder
