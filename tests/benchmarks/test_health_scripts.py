@@ -13,6 +13,7 @@ import images
 import pytest
 from health import BROKEN, Outcome, counts, missed
 
+pytestmark = pytest.mark.timeout(400)
 FAST = ["--arch", "resnet18", "--size", "16", "--batch", "64"]
 
 
