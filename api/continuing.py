@@ -12,7 +12,7 @@ from typing import Any
 from api.deps import Services
 from api.planning import Found
 from jobs.errors import NotFound
-from ssl_core.manifest import EncoderError, read_manifest
+from ssl_core.manifest import EncoderError, Manifest, read_manifest
 from ssl_core.takeover import differences, take_over
 
 
@@ -26,20 +26,8 @@ def put_teacher(services: Services, sections: dict[str, Any], problems: Found) -
 
     Raises Conflict for a job without an encoder yet.
     """
-    method = sections.get("method", {})
-    name = method.get("teacher")
-    if not isinstance(name, str) or not name.startswith(("enc_", "job_")) or not name.isprintable():
-        return []
-    try:
-        record = services.repository.resolve_encoder(name)
-        read_manifest(services.encoder_folder(record))
-    except (NotFound, EncoderError) as error:
-        gone = f"the files of {name} are damaged or gone"
-        problems.append(("/method/teacher", f"{error if isinstance(error, NotFound) else gone}; GET /encoders lists them"))
-        sections["method"] = {field: value for field, value in method.items() if field != "teacher"}
-        return []
-    sections["method"] = {**method, "teacher": record.id}
-    return [] if name == record.id else [f"method.teacher = {record.id}: the encoder of {name}"]
+    found = _looked_up(services, sections, "method", "teacher", problems)
+    return [] if found is None else found[1]
 
 
 def put_weights(services: Services, sections: dict[str, Any], problems: Found) -> list[str]:
@@ -47,19 +35,32 @@ def put_weights(services: Services, sections: dict[str, Any], problems: Found) -
 
     Files and published weights are looked at elsewhere. Raises Conflict for a job without an encoder yet.
     """
-    encoder = sections.get("encoder", {})
-    name = encoder.get("weights")
-    if not isinstance(name, str) or not name.startswith(("enc_", "job_")) or not name.isprintable():
+    found = _looked_up(services, sections, "encoder", "weights", problems)
+    if found is None:
         return []
+    manifest, notes = found
+    problems += [(f"/encoder/{field}", why) for field, why in differences(sections["encoder"], manifest)]
+    return [*notes, *take_over(sections, manifest)]
+
+
+def _looked_up(
+    services: Services, sections: dict[str, Any], section: str, field: str, problems: Found
+) -> tuple[Manifest, list[str]] | None:
+    """The manifest of the encoder that section.field names, whose id is then put there, and a note where that is another name.
+
+    None where nothing or something else than an encoder is named; one that cannot be had is taken out of `sections`.
+    """
+    given = sections.get(section, {})
+    name = given.get(field)
+    if not isinstance(name, str) or not name.startswith(("enc_", "job_")) or not name.isprintable():
+        return None
     try:
         record = services.repository.resolve_encoder(name)
         manifest = read_manifest(services.encoder_folder(record))
     except (NotFound, EncoderError) as error:
         gone = f"the files of {name} are damaged or gone"
-        problems.append(("/encoder/weights", f"{error if isinstance(error, NotFound) else gone}; GET /encoders lists them"))
-        sections["encoder"] = {field: value for field, value in encoder.items() if field != "weights"}
-        return []
-    problems += [(f"/encoder/{field}", why) for field, why in differences(encoder, manifest)]
-    sections["encoder"] = {**encoder, "weights": record.id}
-    notes = take_over(sections, manifest)
-    return notes if name == record.id else [f"encoder.weights = {record.id}: the encoder of {name}", *notes]
+        problems.append((f"/{section}/{field}", f"{error if isinstance(error, NotFound) else gone}; GET /encoders lists them"))
+        sections[section] = {key: value for key, value in given.items() if key != field}
+        return None
+    sections[section] = {**given, field: record.id}
+    return manifest, [] if name == record.id else [f"{section}.{field} = {record.id}: the encoder of {name}"]

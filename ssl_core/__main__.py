@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from ssl_core.data.machine import make_way, share_processors
 from ssl_core.events import Events, Stopped, print_event
@@ -28,6 +29,9 @@ from ssl_core.presets import complete
 from ssl_core.ranks import rank
 from ssl_core.spec import TrainSpec, ValidationError, explain_all
 from ssl_core.takeover import take_over
+
+if TYPE_CHECKING:
+    from ssl_core.data.cache import Cache
 
 FINISHED, USAGE, STOPPED, HOPELESS = 0, 2, 3, 4
 _PR_SET_PDEATHSIG = 1
@@ -172,7 +176,6 @@ def _pretrain(arguments: argparse.Namespace, stop: _StopFlag, events: Events) ->
 
     import torch
 
-    from ssl_core.data.cache import Cache
     from ssl_core.data.machine import keep_freed_memory
     from ssl_core.export import ExportError
     from ssl_core.fitting import OutOfMemory
@@ -189,7 +192,7 @@ def _pretrain(arguments: argparse.Namespace, stop: _StopFlag, events: Events) ->
             data_root=arguments.data_root,
             weights=arguments.encoder,
             teacher=arguments.teacher,
-            cache=None if arguments.cache is None else Cache(arguments.cache, arguments.cache_bytes),
+            cache=_cache(arguments),
             events=events,
             resume=arguments.resume,
             asked_to_stop=stop,
@@ -205,6 +208,12 @@ def _pretrain(arguments: argparse.Namespace, stop: _StopFlag, events: Events) ->
         raise _Hopeless("out_of_memory", str(error).splitlines()[0], hint) from error
     except ExportError as error:
         raise _Hopeless("diverged", str(error), _DIVERGED_HINT) from error
+
+
+def _cache(arguments: argparse.Namespace) -> Cache | None:
+    from ssl_core.data.cache import Cache
+
+    return None if arguments.cache is None else Cache(arguments.cache, arguments.cache_bytes)
 
 
 def _embed(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> None:
@@ -249,9 +258,7 @@ def _measure(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> 
 
     import torch
 
-    from ssl_core.data.cache import Cache
     from ssl_core.data.machine import keep_freed_memory
-    from ssl_core.manifest import EncoderError
     from ssl_core.probing.loop import Diverged
     from ssl_core.probing.run import measure
 
@@ -263,13 +270,11 @@ def _measure(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> 
             arguments.encoder,
             arguments.out,
             data_root=arguments.data_root,
-            cache=None if arguments.cache is None else Cache(arguments.cache, arguments.cache_bytes),
+            cache=_cache(arguments),
             events=events,
             resume=arguments.resume,
             asked_to_stop=stop,
         )
-    except EncoderError as error:
-        raise _Hopeless("encoder_error", str(error), "train the encoder again, or restore its files") from error
     except Diverged as error:
         raise _Hopeless("diverged", str(error), "lower lr, or take another protocol") from error
     except torch.OutOfMemoryError as error:

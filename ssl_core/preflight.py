@@ -74,7 +74,10 @@ class Preflight:
 
 def check(spec: TrainSpec, data_root: Path, facts: SourceFacts | None = None) -> Preflight:
     """Every check that needs the data, or packages, but no network. `facts`: what `describe` said, if it was asked already."""
-    problems = [*_arch_problems(spec.encoder.arch, "/encoder/arch"), *_weights_problems(spec, data_root)]
+    problems = [
+        *_arch_problems(spec.encoder.arch, "/encoder/arch"),
+        *_file_problems(spec.encoder.weights, data_root, "/encoder/weights"),
+    ]
     problems += _teacher_problems(spec, data_root)
     if facts is None:
         try:
@@ -101,11 +104,6 @@ def _arch_problems(arch: str, pointer: str) -> list[Problem]:
     return [Problem(pointer, f"timm has no model '{name}'; {_nearest_model(name, timm.list_models())}")]
 
 
-def _weights_problems(spec: TrainSpec, data_root: Path) -> list[Problem]:
-    """Of a file of weights, as far as it can be told without reading it."""
-    return _file_problems(spec.encoder.weights, data_root, "/encoder/weights")
-
-
 def _teacher_problems(spec: TrainSpec, data_root: Path) -> list[Problem]:
     method = spec.method
     if not isinstance(method, DistillConfig):
@@ -118,6 +116,7 @@ def _teacher_problems(spec: TrainSpec, data_root: Path) -> list[Problem]:
 
 
 def _file_problems(weights: str | None, data_root: Path, pointer: str) -> list[Problem]:
+    """Of a file of weights, as far as it can be told without reading it."""
     if weights is None or weights in PUBLISHED or is_encoder_id(weights):
         return []
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from ssl_core.data.sources import describe, resolve_data
 from ssl_core.data.store import FileStore, choose, on_device
 from ssl_core.durable import write_atomically
 from ssl_core.evaluation import EvaluationData
-from ssl_core.events import Events, Stopped
+from ssl_core.events import Events
 from ssl_core.export import export_encoder
 from ssl_core.fitting import OutOfMemory, fitting_below, is_out_of_memory, with_batch_size
 from ssl_core.hardware import choose_devices, choose_precision, multiplies_bf16
@@ -32,6 +31,7 @@ from ssl_core.loop import BetweenSteps, StoppedEarly
 from ssl_core.manifest import read_manifest
 from ssl_core.methods.base import Method
 from ssl_core.parts.teacher import Teacher
+from ssl_core.preparing import preparing
 from ssl_core.preview import sheet_of
 from ssl_core.ranks import launched, local_rank, rank
 from ssl_core.recompute import kept
@@ -171,25 +171,10 @@ def _resolved(spec: TrainSpec, data_root: Path) -> TrainSpec:
 
 
 def _prepare(spec: TrainSpec, data_root: Path, cache: Cache | None, events: Events, asked_to_stop: Callable[[], bool]) -> Data:
-    began, said, first = time.monotonic(), 0.0, 0
-
-    def progress(done: int, total: int) -> None:
-        nonlocal said, first
-        if asked_to_stop():
-            raise Stopped(0)
-        now = time.monotonic()
-        first = min(first or done, done)  # where an earlier attempt left off, the rest alone tells the speed
-        if done == total or now - said > 0.5:
-            said = now
-            speed = (done - first) / max(now - began, 1e-9)
-            eta = round((total - done) / speed, 1) if speed else None
-            events.emit("phase", phase="preparing", done=done, total=total, images_per_second=round(speed, 1), eta_seconds=eta)
-
-    events.emit("phase", phase="preparing")
     data = load_data(
         spec.data,
         data_root,
-        progress=progress,
+        progress=preparing(events, asked_to_stop),
         max_eval_images=spec.evaluate.max_images,
         seed=spec.trainer.seed,
         cache=cache,

@@ -75,14 +75,23 @@ class Pretrain:
         artifacts.clear_checkpoints(claim.job_id, claim.attempt)
 
 
-class Embed:
-    """From pictures and an encoder to vectors."""
+class _WithResult:
+    """What ends with a result of the job, and starts from an encoder unless it says otherwise."""
 
-    product = "vectors"
     missing = "encoder_error"
 
     def arguments(self, claim: Claim, repository: Repository, home: Path) -> list[str]:
         return ["--encoder", str(home / repository.encoder(claim.spec["encoder"]).folder)]
+
+    def record(self, claim: Claim, repository: Repository, draft: ResultDraft) -> str:
+        repository.finish(claim.job_id, claim.attempt, draft)
+        return draft.folder
+
+
+class Embed(_WithResult):
+    """From pictures and an encoder to vectors."""
+
+    product = "vectors"
 
     def publish(self, claim: Claim, artifacts: Artifacts, out: Path) -> ResultDraft:
         folder = artifacts.publish_vectors(claim.job_id, claim.attempt, out / "vectors")
@@ -90,15 +99,11 @@ class Embed:
         facts = {name: made[name] for name in ("images", "errors", "dim", "size_bytes")}
         return ResultDraft(str(folder.relative_to(artifacts.home)), {**facts, "shards": len(made["shards"])})
 
-    def record(self, claim: Claim, repository: Repository, draft: ResultDraft) -> str:
-        repository.finish(claim.job_id, claim.attempt, draft)
-        return draft.folder
-
     def clear(self, claim: Claim, artifacts: Artifacts) -> None:
         artifacts.clear_vectors(claim.job_id, claim.attempt)
 
 
-class Index:
+class Index(_WithResult):
     """From vectors to what finds the nearest of them."""
 
     product = "index"
@@ -119,24 +124,16 @@ class Index:
         size = sum(each["size_bytes"] for each in made["files"].values())
         return ResultDraft(str(folder.relative_to(artifacts.home)), {**facts, "size_bytes": size})
 
-    def record(self, claim: Claim, repository: Repository, draft: ResultDraft) -> str:
-        repository.finish(claim.job_id, claim.attempt, draft)
-        return draft.folder
-
     def clear(self, claim: Claim, artifacts: Artifacts) -> None:
         """What earlier attempts left half built."""
         for folder in artifacts.earlier_attempts(claim.job_id, claim.attempt):
             shutil.rmtree(folder / "index", ignore_errors=True)
 
 
-class Measure:
+class Measure(_WithResult):
     """From labelled pictures and an encoder to what it is worth: kinds linear_probe and finetune."""
 
     product = "result"
-    missing = "encoder_error"
-
-    def arguments(self, claim: Claim, repository: Repository, home: Path) -> list[str]:
-        return ["--encoder", str(home / repository.encoder(claim.spec["encoder"]).folder)]
 
     def publish(self, claim: Claim, artifacts: Artifacts, out: Path) -> ResultDraft:
         folder = artifacts.publish_result(claim.job_id, claim.attempt, out / "result")
@@ -145,10 +142,6 @@ class Measure:
         if len(made["classes"]) > SHOWN_CLASSES:
             made = {name: value for name, value in made.items() if name not in ("confusion", "per_class", "classes")}
         return ResultDraft(str(folder.relative_to(artifacts.home)), made)
-
-    def record(self, claim: Claim, repository: Repository, draft: ResultDraft) -> str:
-        repository.finish(claim.job_id, claim.attempt, draft)
-        return draft.folder
 
     def clear(self, claim: Claim, artifacts: Artifacts) -> None:
         artifacts.clear_features(claim.job_id, claim.attempt)

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_core.methods.base import Method
+from ssl_core.methods.simclr import cross_view_similarities
 from ssl_core.parts.gather import gather, rank
-from ssl_core.parts.precision import similarity_matrix
 from ssl_core.spec.methods_clustering import MoCoV3Config
 from ssl_core.spec.training import OptimConfig
 
@@ -49,18 +49,13 @@ class MoCoV3(Method):
         directions = self.branches.directions(*batch.views, symmetric=True)
         own = {id(keys): keys for _, keys in directions}  # each once: local views share the keys of global ones
         whole = {name: gather(keys) for name, keys in own.items()}
-        contrasts = [(similarity_matrix(out.query, whole[id(keys)]), _labels(keys)) for out, keys in directions]
+        contrasts = [cross_view_similarities(out.query, whole[id(keys)], rank() * len(keys)) for out, keys in directions]
         loss = 2 * torch.stack([batch_contrast(*contrast, self.config.temperature) for contrast in contrasts]).mean()
         return self.report(loss, **self.watch_cosines(directions[:2]), **self.watch_contrast(*contrasts[0]))
 
     def gauges(self, step: int, images: int) -> dict[str, float]:
         """The loss at chance: in both directions all images of the step, on every rank, are equally similar."""
         return {"loss_at_chance": self.config.loss_scale * 4 * self.config.temperature * math.log(images)}
-
-
-def _labels(keys: Tensor) -> Tensor:
-    """The columns (N,) of this rank's keys (N, D) among those of all ranks."""
-    return torch.arange(len(keys), device=keys.device) + rank() * len(keys)
 
 
 def patch_projection(encoder: nn.Module) -> nn.Module:

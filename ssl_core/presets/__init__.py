@@ -133,7 +133,7 @@ def _chosen(recipe: Recipe, user: Mapping[str, Any], facts: SourceFacts, gpu: bo
     """What `auto` takes, once the size of the images and the backbone are known. `recipe`: as a stand-in until then."""
     layer = recipe.layer()
     if (named := _method_name(user)) is not None:
-        layer["method"] = PRESETS[_BY_METHOD[named]]().method.model_dump()
+        layer["method"] = recipe_of(named).method.model_dump()
     spec = TrainSpec.model_validate(_merge(_data_layer(layer, user), user))
     size = resolve_data(spec.data, facts, has_gpu=gpu).size
     assert size is not None

@@ -28,11 +28,12 @@ from ssl_core.events import Events
 from ssl_core.hardware import choose_precision
 from ssl_core.inference.load_torch import load_encoder
 from ssl_core.manifest import Manifest, read_manifest
+from ssl_core.preparing import preparing
 from ssl_core.probing.data import Labelled, in_order, labels_of, load_labelled
 from ssl_core.probing.features import Features, FeatureStore
 from ssl_core.probing.logistic import Standardised, fit_logistic
 from ssl_core.probing.loop import Diverged, Fit, build
-from ssl_core.probing.progress import Said, preparing
+from ssl_core.probing.progress import Said
 from ssl_core.probing.score import scores
 from ssl_core.probing.views import Views
 from ssl_core.spec.probe import FinetuneSpec, LinearProbeSpec

@@ -6,7 +6,7 @@ without importing torch (docs/decisions/0001-configs-without-torch.md).
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -119,18 +119,4 @@ MethodConfig = Annotated[
     Field(discriminator="name"),
 ]
 
-METHOD_NAMES = (
-    "moco",
-    "simclr",
-    "byol",
-    "vicreg",
-    "simsiam",
-    "barlow_twins",
-    "nnclr",
-    "swav",
-    "dino",
-    "mocov3",
-    "lejepa",
-    "mae",
-    "distill",
-)
+METHOD_NAMES: tuple[str, ...] = tuple(each.model_fields["name"].default for each in get_args(get_args(MethodConfig)[0]))
