@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from argparse import Namespace
-from pathlib import Path
 
 import images
 import methods
@@ -14,15 +13,6 @@ from ssl_core.presets import PRESETS
 from ssl_core.spec import METHOD_NAMES
 
 TINY = "shufflenet_v2_x0_5"
-
-
-@pytest.fixture(scope="module")
-def cifar(tmp_path_factory) -> Path:
-    """48 pictures to train on and 24 held out, of 4 classes."""
-    folder = tmp_path_factory.mktemp("data") / "cifar10"
-    images.write_jpegs(folder / "train", 48, 32, seed=0, classes=4)
-    images.write_jpegs(folder / "test", 24, 32, seed=1, classes=4)
-    return folder
 
 
 @pytest.mark.timeout(240)

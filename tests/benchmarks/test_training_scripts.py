@@ -30,6 +30,7 @@ from ssl_core.methods import build_method
 from ssl_core.methods.moco import queue_similarities
 from ssl_core.methods.simclr import cross_view_similarities
 from ssl_core.parts.pair_loss import pair_loss
+from support.printed import tables
 
 FAST = "squeezenet1_1"  # the network that trains fastest here
 
@@ -43,29 +44,9 @@ def script(name: str, *arguments: str, cwd: Path) -> str:
     return ended.stdout
 
 
-def tables(printed: str) -> list[list[list[str]]]:
-    """The cells of each Markdown table that was printed, header first."""
-    found: list[list[list[str]]] = [[]]
-    for line in printed.splitlines():
-        if line.startswith("|"):
-            found[-1].append([cell.strip() for cell in line.split("|")[1:-1]])
-        elif found[-1]:
-            found.append([])
-    return [[row for row in rows if set("".join(row)) - set("-")] for rows in found if rows]
-
-
 def numbers(cell: str) -> list[float]:
     """minimum, median and maximum, or the one value that there is."""
     return [float(part.strip(" *%s").replace(",", "")) for part in cell.split(" / ")]
-
-
-@pytest.fixture(scope="module")
-def cifar(tmp_path_factory) -> Path:
-    """48 pictures to train on and 24 held out, of 4 classes, laid out as CIFAR-10's JPEGs are."""
-    folder = tmp_path_factory.mktemp("data") / "cifar10"
-    images.write_jpegs(folder / "train", 48, 32, seed=0, classes=4)
-    images.write_jpegs(folder / "test", 24, 32, seed=1, classes=4)
-    return folder
 
 
 class TestTraining:

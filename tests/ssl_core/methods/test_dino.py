@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from ssl_core.methods.dino import sharpened, teacher_temperature
 from ssl_core.parts.prototypes import swapped_cross_entropy
 from ssl_core.spec import IDENTITY, BranchesConfig, DINOConfig, HeadConfig
+from support.views import with_local
 
 HEAD = HeadConfig(layers=3, hidden_dim=32, out_dim=8, activation="gelu", norm="bn")
 BRANCHES = BranchesConfig(projector=HEAD, momentum=0.9, momentum_schedule="cosine")
@@ -20,12 +21,6 @@ CONFIG = DINOConfig(branches=BRANCHES, prototypes=12)
 def outputs(views, n, k, seed):
     generator = torch.Generator().manual_seed(seed)
     return [torch.randn(n, k, generator=generator, dtype=torch.float64) for _ in range(views)]
-
-
-def with_local(batch, count=3):
-    generator = torch.Generator().manual_seed(7)
-    local = [torch.randn(len(batch.views[0]), 3, 4, 4, generator=generator) for _ in range(count)]
-    return batch._replace(views=(*batch.views, *local))
 
 
 class TestLoss:
@@ -77,7 +72,7 @@ class TestStep:
         method, seen = build(CONFIG), {"student": [], "teacher": []}
         for name, network in (("student", method.branches.encoder), ("teacher", method.branches.target_encoder)):
             network.register_forward_pre_hook(lambda _, given, name=name: seen[name].append(tuple(given[0].shape)))
-        method.training_step(with_local(make_batch()), 0)
+        method.training_step(with_local(make_batch(), 3), 0)
         assert seen == {"student": [(8, 3, 6, 6)] * 2 + [(24, 3, 4, 4)], "teacher": [(8, 3, 6, 6)] * 2}
 
     def test_no_gradient_reaches_the_teacher(self, build, make_batch):
@@ -122,7 +117,7 @@ class TestTeacher:
         maps, mean, variance = [], torch.zeros(16), torch.ones(16)
         teacher[0].register_forward_hook(lambda module, given, output: maps.append(output.detach()))
         for step in range(3):
-            loss = method.training_step(with_local(make_batch(seed=step)), step)
+            loss = method.training_step(with_local(make_batch(seed=step), 3), step)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

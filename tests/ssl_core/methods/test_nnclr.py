@@ -6,12 +6,12 @@ import pytest
 import torch
 from lightly.loss import NTXentLoss
 from lightly.models.modules.heads import NNCLRPredictionHead, NNCLRProjectionHead
-from torch import nn
 from torch.nn import functional as F
 
 from ssl_core.methods.nnclr import nearest
 from ssl_core.parts.heads import build_head
 from ssl_core.spec import BranchesConfig, HeadConfig, NNCLRConfig
+from support.layers import assert_same_layers
 
 HEAD = HeadConfig(hidden_dim=16, out_dim=8, norm="bn", final_norm="bn")
 BRANCHES = BranchesConfig(projector=HEAD, predictor=HeadConfig(hidden_dim=16, out_dim=8, norm="bn"), target="stop_gradient")
@@ -102,9 +102,4 @@ def test_heads_are_the_papers():
     config = NNCLRConfig().branches
     ours = [*build_head(config.projector, 512), *build_head(config.predictor, 256)]
     theirs = [*NNCLRProjectionHead(512, 2048, 256).layers, *NNCLRPredictionHead(256, 4096, 256).layers]
-    assert [type(each) for each in ours] == [type(each) for each in theirs]
-    for mine, other in zip(ours, theirs, strict=True):
-        if isinstance(mine, nn.Linear):
-            assert mine.weight.shape == other.weight.shape
-        if isinstance(mine, nn.BatchNorm1d):
-            assert (mine.num_features, mine.affine) == (other.num_features, other.affine)
+    assert_same_layers(ours, theirs)

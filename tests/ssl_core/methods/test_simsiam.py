@@ -6,13 +6,13 @@ import pytest
 import torch
 from lightly.loss import NegativeCosineSimilarity
 from lightly.models.modules.heads import SimSiamPredictionHead, SimSiamProjectionHead
-from torch import nn
 from torch.nn import functional as F
 
 from ssl_core.methods.simsiam import negative_similarity
 from ssl_core.parts.heads import build_head
 from ssl_core.preflight import _method_warnings
 from ssl_core.spec import BranchesConfig, BYOLConfig, FolderData, HeadConfig, SimSiamConfig, TrainSpec
+from support.layers import assert_same_layers
 
 HEAD = HeadConfig(hidden_dim=16, out_dim=8, norm="bn", final_norm="bn_plain")
 BRANCHES = BranchesConfig(projector=HEAD, predictor=HeadConfig(hidden_dim=4, out_dim=8, norm="bn"), target="stop_gradient")
@@ -99,12 +99,7 @@ class TestHeads:
         config = SimSiamConfig().branches
         ours = [*build_head(config.projector, 512), *build_head(config.predictor, 2048)]
         theirs = [*SimSiamProjectionHead(512, 2048, 2048).layers, *SimSiamPredictionHead(2048, 512, 2048).layers]
-        assert [type(each) for each in ours] == [type(each) for each in theirs]
-        for mine, other in zip(ours, theirs, strict=True):
-            if isinstance(mine, nn.Linear):
-                assert mine.weight.shape == other.weight.shape
-            if isinstance(mine, nn.BatchNorm1d):
-                assert (mine.num_features, mine.affine) == (other.num_features, other.affine)
+        assert_same_layers(ours, theirs)
 
     @pytest.mark.parametrize(
         ("branches", "told"),

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from ssl_core.parts.prototypes import swapped_cross_entropy
 from ssl_core.parts.sinkhorn import sinkhorn
 from ssl_core.spec import BranchesConfig, HeadConfig, SwAVConfig
+from support.views import with_local
 
 HEAD = HeadConfig(hidden_dim=32, out_dim=8, norm="bn")
 CONFIG = SwAVConfig(branches=BranchesConfig(projector=HEAD, target="shared"), prototypes=12)
@@ -23,12 +24,6 @@ def loss_of(high, low, queue, temperature, epsilon, iterations):
     rows = [torch.cat([scores.detach(), past]) for scores, past in zip(high, queue, strict=True)] if queue else high
     codes = [sinkhorn(each, epsilon, iterations)[: len(high[0])] for each in rows]
     return swapped_cross_entropy([*high, *low], codes, temperature)
-
-
-def with_local(batch, count=2):
-    generator = torch.Generator().manual_seed(7)
-    local = [torch.randn(len(batch.views[0]), 3, 4, 4, generator=generator) for _ in range(count)]
-    return batch._replace(views=(*batch.views, *local))
 
 
 class TestLoss:
