@@ -80,7 +80,7 @@ JOB: dict[str, Any] = {
     "metrics": {"train_loss": 3.41, "knn_top1": 91.7, "effective_rank": 38.2},
     "health": {
         "verdict": "healthy",
-        "reasons": ["embeddings are spread: effective rank 38.2, std × √d 0.81", "kNN 91.7 %, random weights 78.1 %"],
+        "reasons": ["embeddings are spread: effective rank 38.2, std × √d 0.81", "kNN 91.7 %, at the beginning 78.1 %"],
         "suggestions": [],
         "step": 22,
     },
