@@ -42,8 +42,13 @@ def core() -> Any:
 
     On processors with large registers it gives the thread that makes it another stack for signals, and takes that stack's memory
     back when it goes, maybe in another thread: the next signal of the first would then be the end of the process.
+
+    With it comes the bridge to numpy's arrays, which is built when the first array crosses it. Two threads that cross it first at
+    the same time wait for each other for ever: one for the interpreter's lock, the other, who has that, for the bridge.
     """
-    return library().Core()
+    openvino = library()
+    openvino.Tensor(np.zeros(1, np.uint8), shared_memory=True)
+    return openvino.Core()
 
 
 def version() -> str | None:
