@@ -21,7 +21,7 @@ from ssl_core.data.errors import BadImage
 
 MIB = 2**20
 MAX_PIXELS = 100_000_000
-MAX_PICTURE_BYTES = 640 * MIB  # of memory while one picture is decoded; and of all that a process decodes at a time
+MAX_PICTURE_BYTES = 512 * MIB  # of memory while one picture is decoded; and of all that a process decodes at a time
 MAX_FILE_BYTES = 512 * MIB
 MAX_SCANNED_PIXELS = 1_500_000_000  # of a progressive JPEG: scans times pixels; cameras write about ten scans
 CPU_SECONDS = 60  # in a process of its own
@@ -29,7 +29,7 @@ DATA_BYTES = 2048 * MIB  # the same: of memory, all told
 SMALL = 8 * MIB  # of what takes less, any number may be decoded at a time
 
 # Bytes of memory that a pixel takes at the worst moment of decoding: measured, and rounded up. WebP keeps several canvases.
-_BY_FORMAT = {"JPEG": 4, "PNG": 4, "BMP": 4, "GIF": 6, "TIFF": 8, "WEBP": 21, "AVIF": 12, "HEIF": 14}
+_BY_FORMAT = {"JPEG": 4, "PNG": 4, "BMP": 4, "GIF": 6, "TIFF": 8, "WEBP": 21, "AVIF": 11, "HEIF": 10}
 _PLAIN = frozenset({"RGB", "L", "1"})  # of the modes; others are converted, which makes a second image
 _ORIENTATION, _UPRIGHT = 0x0112, (None, 1)
 _START_OF_SCAN = b"\xff\xda"
