@@ -16,7 +16,7 @@ from api.deps import JobId, Services, ServicesDep
 from api.embedding import no_such_dimensions
 from api.errors import Problem, invalid
 from api.planned import Planned, measured
-from api.planning import Found, created, named_encoder, path_of, put_data
+from api.planning import Found, created, named_encoder, path_of, put_data, root_of
 from api.schemas import ListOf
 from jobs.records import EncoderRecord
 from ssl_core.data.errors import DataError
@@ -41,8 +41,9 @@ def plan_embed(body: dict[str, Any], services: Services) -> Planned:
         problems.append(("/data", 'is required: {"source": "folder", "path": "photos"}'))
         notes = []
     else:
-        notes = put_data(sections, None, body, path_of(services.repository), problems)
-    data, scanned = _data(sections, services.settings.data_root, problems)
+        notes = put_data(sections, None, body, path_of(services), problems)
+    root = root_of(sections.get("data"), path_of(services), services.settings.data_root)
+    data, scanned = _data(sections, root, problems)
     encoder = None if create is None else _encoder(create, services, problems)
     if problems or create is None or data is None or scanned is None or encoder is None:
         raise invalid(list(dict.fromkeys(problems)))

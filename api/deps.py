@@ -26,6 +26,7 @@ from jobs.artifacts import Artifacts
 from jobs.records import EncoderRecord
 from jobs.repository import Repository
 from jobs.settings import Settings
+from jobs.uploads import Uploads
 
 _ULID = r"[0-9A-HJKMNP-TV-Z]{26}"
 
@@ -45,6 +46,7 @@ class Services:
     rate: Rate
     draining: threading.Event = field(default_factory=threading.Event)
     streams: Counter[str] = field(default_factory=Counter)  # open event streams by key
+    uploading: Counter[str] = field(default_factory=Counter)  # uploads that arrive or are unpacked, by key
     submitting: set[str] = field(default_factory=set)  # idempotency keys whose first request is not answered yet
     lock: threading.Lock = field(default_factory=threading.Lock)  # of `submitting`
 
@@ -60,6 +62,11 @@ class Services:
     def encoder_folder(self, record: EncoderRecord) -> Path:
         """Where the published files of an encoder lie."""
         return self.settings.home / record.folder
+
+    @property
+    def uploads(self) -> Uploads:
+        """Where uploaded datasets lie."""
+        return Uploads(self.settings.datasets)
 
     @property
     def artifacts(self) -> Artifacts:

@@ -40,6 +40,7 @@ KINDS: dict[str, tuple[int, str]] = {  # name: (status, title)
     "internal": (500, "Something went wrong here"),
     "unavailable": (503, "Not available right now"),
     "timeout": (504, "It took too long"),
+    "disk-full": (507, "There is no room for it"),
 }
 _OPENAI_CODES = {"not-found": "model_not_found", "unauthorized": "invalid_api_key", "busy": "rate_limit_exceeded"}
 _BY_STATUS = {status: name for name, (status, _) in KINDS.items()}

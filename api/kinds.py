@@ -35,7 +35,7 @@ def planned(body: Body, services: Services) -> Planned:
 
 
 def _pretrain(body: Body, services: Services) -> Planned:
-    made = plan(body, services.settings.data_root, path_of(services.repository), partial(put_encoders, services))
+    made = plan(body, services.settings.data_root, path_of(services), partial(put_encoders, services))
     spec = made.spec.model_dump(mode="json")
 
     def alike(earlier: JobRecord) -> bool:

@@ -14,7 +14,7 @@ from api.deps import JobId, Services, ServicesDep
 from api.errors import Problem, invalid
 from api.measure_schemas import MeasureCreate
 from api.planned import Planned
-from api.planning import Found, created, named_encoder, path_of, pointer_of, put_data
+from api.planning import Found, created, named_encoder, path_of, pointer_of, put_data, root_of
 from ssl_core.data.errors import DataError
 from ssl_core.data.labelled import labelled_folder
 from ssl_core.data.sources import describe
@@ -38,10 +38,11 @@ def plan_measure(body: dict[str, Any], services: Services) -> Planned:
     if "data" in fields and not isinstance(fields["data"], dict):
         problems.append(("/data", 'must be an object such as {"source": "folder", "path": "pets"}'))
     sections = {"data": fields["data"]} if isinstance(fields.get("data"), dict) else {}
-    notes = put_data(sections, None, body, path_of(services.repository), problems)
+    notes = put_data(sections, None, body, path_of(services), problems)
     encoder = _encoder(fields, services, problems)
     spec = _spec(kind, {**fields, **sections}, problems)
-    found = None if spec is None or problems else _found(spec, services.settings.data_root, problems)
+    root = root_of(sections.get("data"), path_of(services), services.settings.data_root)
+    found = None if spec is None or problems else _found(spec, root, services.settings.data_root, problems)
     if problems or create is None or encoder is None or spec is None or found is None:
         raise invalid(list(dict.fromkeys(problems)))
     if fields["encoder"] != encoder:
@@ -102,7 +103,7 @@ def _spec(kind: str, fields: dict[str, Any], problems: Found) -> Spec | None:
         return None
 
 
-def _found(spec: Spec, data_root: Path, problems: Found) -> tuple[dict[str, Any], list[str]] | None:
+def _found(spec: Spec, data_root: Path, files_root: Path, problems: Found) -> tuple[dict[str, Any], list[str]] | None:
     """What there is to learn from and to measure on, and warnings."""
     data = spec.data
     try:
@@ -112,7 +113,7 @@ def _found(spec: Spec, data_root: Path, problems: Found) -> tuple[dict[str, Any]
             classes = facts.classes or ()
             learned = max(len(classes), round(spec.label_fraction * count))
             return _facts(spec, learned, facts.held_out, len(classes), facts.fingerprint, "given"), list(facts.problems)
-        found = labelled_folder(data, spec.label_file, data_root, spec.seed)
+        found = labelled_folder(data, spec.label_file, data_root, spec.seed, files_root)
     except DataError as error:
         problems.append((error.pointer, f"{error.message} {error.hint}".strip()))
         return None

@@ -23,6 +23,7 @@ from jobs.settings import Settings
 MIB = 2**20
 JSON_LIMIT = 1 * MIB  # bytes of any body without pictures
 EMBED_LIMIT = 64 * MIB
+FORM_SLACK = 64 * 2**10  # bytes of a form around its file
 _PICTURES = re.compile(r"/embed|/v1/embeddings|/encoders/[^/]+/search")  # what takes bodies with pictures
 DRAIN_BYTES, DRAIN_SECONDS = 32 * MIB, 2.0  # what is read and dropped after a refusal
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -49,26 +50,26 @@ class Gate:
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(8)}"
         scope.setdefault("state", {})["request_id"] = request_id
-        limit = EMBED_LIMIT if _PICTURES.fullmatch(scope["path"]) else JSON_LIMIT
+        limit, seconds = _bounds(scope, headers, self.settings)
         started = time.perf_counter()
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                seconds = time.perf_counter() - started
+                spent = time.perf_counter() - started
                 answer = MutableHeaders(scope=message)
                 answer["X-Request-Id"] = request_id
-                answer["Server-Timing"] = ", ".join([*answer.getlist("Server-Timing"), f"total;dur={seconds * 1000:.2f}"])
-                self.telemetry.request(scope["method"], _route(scope), message["status"], seconds)
+                answer["Server-Timing"] = ", ".join([*answer.getlist("Server-Timing"), f"total;dur={spent * 1000:.2f}"])
+                self.telemetry.request(scope["method"], _route(scope), message["status"], spent)
             await send(message)
 
         try:
             scope["state"]["caller"] = await _admitted(scope, headers, limit)
         except Problem as refusal:
             if refusal.kind == "too-large":
-                await _drain(receive)
+                await drain(receive)
             await respond(request_id, refusal, scope["path"])(scope, receive, send_with_id)
             return
-        await self.app(scope, _bounded(receive, limit, self.settings.body_seconds), send_with_id)
+        await self.app(scope, _bounded(receive, limit, seconds, self.settings.body_seconds), send_with_id)
 
 
 async def _admitted(scope: Scope, headers: Headers, limit: int) -> Caller:
@@ -90,37 +91,48 @@ async def _admitted(scope: Scope, headers: Headers, limit: int) -> Caller:
 
 def too_large(limit: int) -> Problem:
     """413 with the limit in words; the connection is closed since the rest of the body is not read."""
-    return Problem("too-large", f"The body is larger than {limit // MIB} MiB.", headers={"Connection": "close"})
+    most = f"{limit // MIB:,} MiB" if limit >= MIB else f"{limit:,} bytes"
+    return Problem("too-large", f"The body is larger than {most}.", headers={"Connection": "close"})
 
 
-def _bounded(receive: Receive, limit: int, seconds: float) -> Receive:
-    """`receive` that stops a body, of unknown length too, at the limit, and one that has not arrived whole in time."""
+def _bounds(scope: Scope, headers: Headers, settings: Settings) -> tuple[int, float]:
+    """Most bytes of the body, and seconds it may take: an archive's are its own."""
+    if scope["method"] == "POST" and scope["path"] == "/datasets" and "json" not in headers.get("content-type", "json"):
+        return int(settings.upload_bytes) + FORM_SLACK, settings.upload_seconds
+    return EMBED_LIMIT if _PICTURES.fullmatch(scope["path"]) else JSON_LIMIT, settings.body_seconds
+
+
+def _bounded(receive: Receive, limit: int, seconds: float, silence: float) -> Receive:
+    """`receive` that stops a body, of unknown length too, at the limit, and one that has not arrived whole in time, or of which
+    nothing has come for `silence` seconds."""
     seen, whole = 0, False
-    until = asyncio.get_running_loop().time() + seconds
+    now = asyncio.get_running_loop().time
+    end = now() + seconds
 
     async def receive_bounded() -> Message:
         nonlocal seen, whole
         if whole:  # from here on it only tells when the client leaves
             return await receive()
         try:
-            async with asyncio.timeout_at(until):
+            async with asyncio.timeout_at(min(end, now() + silence)):
                 message = await receive()
         except TimeoutError:
-            detail = f"The body had not arrived within {seconds:g} s."
+            patience = f"of the body had come for {silence:g} s" if now() < end else f"more is taken after {seconds:g} s"
+            detail = f"The body had not arrived within {seconds:g} s." if seconds <= silence else f"Nothing {patience}."
             raise Problem("slow", detail, headers={"Connection": "close"}) from None
         if message["type"] == "http.request":
             whole = not message.get("more_body")
             seen += len(message.get("body", b""))
             if seen > limit:
                 if not whole:
-                    await _drain(receive)
+                    await drain(receive)
                 raise too_large(limit)
         return message
 
     return receive_bounded
 
 
-async def _drain(receive: Receive) -> None:
+async def drain(receive: Receive) -> None:
     """Read on for a little and forget it: a client that is still writing when the connection closes never sees the answer."""
     left = DRAIN_BYTES
     with contextlib.suppress(TimeoutError):

@@ -60,6 +60,7 @@ def document(app: FastAPI) -> dict[str, Any]:
             properties = schemas[each["$ref"].removeprefix(_REF)]["properties"]
             properties["shared"] = {"type": "boolean", "default": False, "description": SHARED}
         _embed(made["paths"]["/embed"]["post"])
+        _upload(made["paths"]["/datasets"]["post"])
         _search(made["paths"]["/encoders/{encoder_id}/search"]["post"])
         for operations in made["paths"].values():
             for operation in operations.values():
@@ -123,6 +124,23 @@ def _embed(operation: dict[str, Any]) -> None:
         },
     }
     operation["responses"]["200"]["content"]["application/x-npy"] = {"schema": image}
+
+
+def _upload(operation: dict[str, Any]) -> None:
+    """Beside the JSON of a folder: a ZIP."""
+    archive = {"type": "string", "format": "binary"}
+    fields = {"file": archive, "name": {"type": "string", "maxLength": 200}}
+    form = {"type": "object", "required": ["file"], "properties": fields}
+    operation["requestBody"]["content"] |= {
+        "application/zip": {
+            "schema": archive,
+            "examples": {"zip": {"summary": "curl -H Content-Type:application/zip --data-binary @a.zip '/datasets?name=a'"}},
+        },
+        "multipart/form-data": {
+            "schema": form,
+            "examples": {"form": {"summary": "curl -F name=photos -F file=@photos.zip /datasets", "value": {}}},
+        },
+    }
 
 
 def _search(operation: dict[str, Any]) -> None:

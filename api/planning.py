@@ -18,7 +18,6 @@ from api.errors import invalid
 from api.schemas import JobCreate
 from jobs.errors import NotFound
 from jobs.records import EncoderRecord
-from jobs.repository import Repository
 from ssl_core.data.errors import DataError
 from ssl_core.data.sources import SourceFacts, describe
 from ssl_core.manifest import EncoderError, Manifest, read_manifest
@@ -30,8 +29,17 @@ from ssl_core.spec.base import explain, nearest
 SECTIONS = ("data", "encoder", "method", "augment", "optim", "trainer", "evaluate")
 M = TypeVar("M", bound=BaseModel)
 Found = list[tuple[str, str]]  # (JSON pointer, sentence)
-PathOf = Callable[[str], str | None]  # dataset id -> folder below the data root
+PathOf = Callable[[str], "Place | None"]  # dataset id -> where it lies
 TakeOver = Callable[[dict[str, Any], Found], list[str]]  # fills in the sections from the encoder that they name; gives notes
+
+
+@dataclass(frozen=True)
+class Place:
+    """Of a dataset: a folder `path` below a root."""
+
+    root: Path
+    path: str
+
 
 STAND_IN: dict[str, Any] = {"source": "digits"}  # for data that is missing or wrong, so that the rest can be checked
 
@@ -61,7 +69,8 @@ def plan(body: dict[str, Any], data_root: Path, path_of: PathOf, take_over: Take
     sections = {name: body[name] for name in SECTIONS if isinstance(body.get(name), dict)}
     preset = _preset(body.get("preset"), problems)
     notes = put_data(sections, preset, body, path_of, problems) + take_over(sections, problems)
-    facts = _complete(sections, preset, data_root, problems)
+    root = root_of(sections.get("data"), path_of, data_root)
+    facts = _complete(sections, preset, root, problems)
     if problems or create is None or facts is None:
         raise invalid(list(dict.fromkeys(problems)))
 
@@ -69,21 +78,31 @@ def plan(body: dict[str, Any], data_root: Path, path_of: PathOf, take_over: Take
         completed = complete(sections, preset, facts)
     except ValidationError as error:
         raise invalid(explain_all(error)) from None
-    checked = check(completed.spec, data_root, facts)
+    checked = check(completed.spec, root, facts, data_root)
     if checked.problems:
         raise invalid(checked.problems)
     warnings = list(dict.fromkeys([*facts.problems, *checked.warnings]))
     return Plan(create, completed.spec, completed.recipe, [*notes, *completed.notes], warnings, facts, dict(checked.estimate))
 
 
-def path_of(repository: Repository) -> PathOf:
-    """Where a registered dataset lies, or None."""
+def path_of(services: Services) -> PathOf:
+    """Where a dataset lies, for those who may see it: below the data root, or, if it was uploaded, in a place of its own."""
 
-    def look_up(dataset_id: str) -> str | None:
-        found = repository.find_dataset(dataset_id)
-        return None if found is None else found.path
+    def look_up(dataset_id: str) -> Place | None:
+        found = services.repository.find_dataset(dataset_id)
+        if found is None:
+            return None
+        root = services.uploads.place_of(dataset_id) if found.uploaded else services.settings.data_root
+        return Place(root, found.path)
 
     return look_up
+
+
+def root_of(data: Any, path_of: PathOf, data_root: Path) -> Path:
+    """What the path of a data section, after `put_data`, is relative to."""
+    dataset = data.get("dataset") if isinstance(data, dict) else getattr(data, "dataset", None)
+    place = path_of(dataset) if isinstance(dataset, str) else None
+    return data_root if place is None else place.root
 
 
 def created(model: type[M], body: dict[str, Any], problems: Found) -> M | None:
@@ -121,21 +140,24 @@ def put_data(sections: dict[str, Any], preset: str | None, body: dict[str, Any],
         if not brings:
             sections["data"] = STAND_IN
         return []
-    if data.get("source") != "dataset":
+    named = data.get("id" if data.get("source") == "dataset" else "dataset")
+    if data.get("source") != "dataset" and named is None:
         return []
     try:
-        dataset = DatasetData.model_validate(data)
+        dataset = DatasetData(id=named)
     except ValidationError as error:
         problems += [(f"/data{pointer}", detail) for pointer, detail in map(explain, error.errors(include_url=False))]
         sections["data"] = STAND_IN
         return []
-    path = path_of(dataset.id)
-    if path is None:
+    place = path_of(dataset.id)
+    if place is None:
         problems.append(("/data/id", f"there is no dataset {dataset.id}; GET /datasets lists them"))
         sections["data"] = STAND_IN
         return []
-    sections["data"] = {**{key: value for key, value in data.items() if key != "id"}, "source": "folder", "path": path}
-    return [f"data.path = {path!r}: the folder of {dataset.id}"]
+    source = "imagenet" if data.get("source") == "imagenet" else "folder"
+    rest = {key: value for key, value in data.items() if key != "id"}
+    sections["data"] = {**rest, "source": source, "path": place.path, "dataset": dataset.id}
+    return [] if place.path == "." else [f"data.path = {place.path!r}: the folder of {dataset.id}"]
 
 
 def named_encoder(name: object, services: Services, problems: Found) -> tuple[EncoderRecord, Manifest] | None:

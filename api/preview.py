@@ -17,7 +17,7 @@ from api.continuing import put_encoders
 from api.deps import JobId, Services, ServicesDep
 from api.errors import Problem, invalid
 from api.planned import taken_out
-from api.planning import path_of, plan
+from api.planning import path_of, plan, root_of
 from ssl_core.data.errors import DataError
 from ssl_core.spec import TrainSpec
 
@@ -56,7 +56,7 @@ def preview(
     if services.draining.is_set():
         raise Problem("unavailable", "The service is stopping.", headers={"Retry-After": "5"})
     plain = taken_out(body)[0]
-    made = plan(plain, services.settings.data_root, path_of(services.repository), partial(put_encoders, services))
+    made = plan(plain, services.settings.data_root, path_of(services), partial(put_encoders, services))
     if not _places.acquire(blocking=False):
         detail = f"{PLACES} previews are being drawn or wait already; try again in {RETRY_AFTER} s."
         raise Problem("busy", detail, headers={"Retry-After": str(RETRY_AFTER)})
@@ -84,4 +84,5 @@ def job_preview(job_id: JobId, services: ServicesDep) -> Png:
 def _drawn(spec: TrainSpec, services: Services, images: int) -> bytes:
     from ssl_core.preview import contact_sheet
 
-    return contact_sheet(spec, services.settings.data_root, images)
+    root = root_of(spec.data, path_of(services), services.settings.data_root)
+    return contact_sheet(spec, root, images)

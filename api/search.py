@@ -185,7 +185,10 @@ async def _by_picture(
 
 
 async def _shown(services: Services, index: PictureIndex, found: Sequence[Found], thumbnails: bool) -> list[Neighbour]:
-    loop, root, data = asyncio.get_running_loop(), services.settings.data_root, index.facts.data
+    loop, data = asyncio.get_running_loop(), index.facts.data
+    dataset = data.get("dataset")
+    uploaded = dataset and services.uploads.place_of(dataset)  # whoever may search an index may see what it is of
+    root = uploaded if uploaded and uploaded.is_dir() else services.settings.data_root
     small: list[str | None] = [None] * len(found)
     if thumbnails:
         jobs = (loop.run_in_executor(services.decoders, thumbnail, root, data, each.path) for each in found[:MOST_THUMBNAILS])

@@ -10,6 +10,7 @@ from typing import Any
 
 from ssl_core.data.errors import BadImage
 from ssl_core.data.images import decode
+from ssl_core.data.reading import bounds_of, read_below
 
 SIDE = 160  # pixels of the longer side
 MOST_BYTES = 32 * 2**20
@@ -36,7 +37,7 @@ def thumbnail(data_root: Path, data: dict[str, Any], path: str) -> str | None:
     if file is None:
         return None
     try:
-        image = decode(file.read_bytes(), at_least=SIDE)
+        image = decode(read_below(file, bounds_of(data_root)), at_least=SIDE)
     except (OSError, BadImage):
         return None
     image.thumbnail((SIDE, SIDE))

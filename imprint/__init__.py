@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imprint.client import Client as Client
+    from imprint.datasets import Dataset as Dataset
     from imprint.errors import ConnectionFailed as ConnectionFailed
     from imprint.errors import ImprintError as ImprintError
     from imprint.errors import JobFailed as JobFailed
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Client": "imprint.client",
     "ConnectionFailed": "imprint.errors",
+    "Dataset": "imprint.datasets",
     "Embedded": "imprint.records",
     "Encoder": "imprint.records",
     "ImprintError": "imprint.errors",

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from imprint.commands import encoders, jobs, keys, measure, options, preview, search, up
+from imprint.commands import datasets, encoders, jobs, keys, measure, options, preview, search, up
 from imprint.errors import ImprintError, UsageError
 from imprint.version import version as installed
 
@@ -55,6 +55,7 @@ app.command(rich_help_panel=TRAIN)(jobs.cancel)
 app.command(rich_help_panel=TRAIN)(jobs.pause)
 app.command(rich_help_panel=TRAIN)(jobs.resume)
 app.command(rich_help_panel=TRAIN)(jobs.logs)
+app.add_typer(datasets.app, name="datasets", rich_help_panel=TRAIN)
 app.command("encoders", rich_help_panel=USE)(encoders.list_encoders)
 app.command(rich_help_panel=USE, epilog=encoders.EMBED_EPILOG)(encoders.embed)
 app.command(rich_help_panel=USE)(search.index)

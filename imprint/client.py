@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from imprint.bulk import BulkCalls
+from imprint.datasets import DatasetCalls
 from imprint.embedding import EmbedCalls
 from imprint.errors import ConnectionFailed, ImprintError, JobFailed, ServiceError, Unavailable, UsageError
 from imprint.index import Index
@@ -28,7 +29,7 @@ DEFAULT_SERVER = "http://127.0.0.1:8000"
 OUTAGE = 60.0  # seconds of silence that following a job survives: long enough for a restart of the server
 
 
-class Client(EmbedCalls, BulkCalls, MeasureCalls):
+class Client(EmbedCalls, BulkCalls, MeasureCalls, DatasetCalls):
     """A connection to one Imprint server. Safe to use from several threads; usable as a context manager."""
 
     def __init__(self, base_url: str | None = None, api_key: str | None = None, *, timeout: float = 90.0) -> None:

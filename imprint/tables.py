@@ -10,11 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from imprint import words
+from imprint.datasets import Dataset
 from imprint.progress import COLOURS
 from imprint.records import Encoder, Job, Json
 
 # What may be cut short where a line is full. Ids are for copying and always whole.
-ELASTIC = frozenset({"name", "aliases", "arch", "owner"})
+ELASTIC = frozenset({"name", "from", "aliases", "arch", "owner"})
 
 
 def _table(*columns: str) -> Table:
@@ -51,6 +52,17 @@ def encoders(found: Iterable[Encoder]) -> Table:
             encoder.method or "",
             words.percent(encoder.metrics.get("knn_top1")),
             words.ago(encoder.created_at),
+        )
+    return table
+
+
+def datasets(found: Iterable[Dataset]) -> Table:
+    table = _table("id", "name", "from", "pictures", "classes", "age")
+    for each in found:
+        pictures = f"{(each.images or 0) + (each.held_out or 0):,}"
+        where = "upload" if each.path is None else each.path
+        table.add_row(
+            each.id, _elastic(each.name), _elastic(where), pictures, str(each.classes or ""), words.ago(each.created_at)
         )
     return table
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 import httpx
@@ -13,6 +13,7 @@ from imprint.errors import BY_STATUS, ConnectionFailed, ImprintError, Problem, S
 from imprint.version import version
 
 PAUSES = (0.2, 0.5, 1.0)  # seconds before each repetition
+LONGEST_ANSWER = 3600.0  # seconds from the end of a large body to the answer
 LONGEST_PAUSE = 10.0  # seconds; a server that asks for more is reported instead
 
 
@@ -78,6 +79,22 @@ class Transport:
                 pause = wait
             time.sleep(pause)
         raise AssertionError("unreachable: the last repetition returns or raises")
+
+    def send(
+        self, path: str, pieces: Iterator[bytes], length: int, *, params: Mapping[str, Any], headers: Mapping[str, str]
+    ) -> httpx.Response:
+        """POST a body of known length, however large, once. What the server makes of it may take its time."""
+        query = {name: value for name, value in params.items() if value is not None}
+        usual = self._http.timeout
+        waiting = httpx.Timeout(connect=usual.connect, read=LONGEST_ANSWER, write=usual.write, pool=usual.pool)
+        given = {**headers, "Content-Length": str(length)}
+        try:
+            response = self._http.post(path, params=query, content=pieces, headers=given, timeout=waiting)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+        if not response.is_success:
+            raise read_problem(response)
+        return response
 
     def download(self, path: str, file: BinaryIO) -> None:
         """Write an answer's body to the end of `file`, however large; goes on where it was when the connection breaks."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from jobs.access import USER, Caller, must_control
 from jobs.database import Database
 from jobs.errors import Conflict, NotFound
 from jobs.ids import new_id
-from jobs.models import Alias, Dataset, Encoder, Job
+from jobs.models import Alias, Dataset, Encoder, IdempotencyKey, Job
 from jobs.records import AliasRecord, DatasetDraft, DatasetRecord, EncoderRecord, JobRecord, Page
 from jobs.rows import dataset_record, encoder_records, find_job, job_record, made_by_key, note, remember_key, when
 from jobs.status import JobStatus
 
 LATEST = "latest"
+NAMED_JOBS = 10  # that use a dataset; the rest are counted
 _NEWEST = Encoder.created_ms.desc(), Encoder.id.desc()  # first
 
 
@@ -137,7 +139,7 @@ class Catalogue:
             with self.database.write() as session:
                 now = self.database.now_ms(session)
                 row = Dataset(
-                    id=new_id("ds"),
+                    id=draft.id or new_id("ds"),
                     name=draft.name,
                     path=draft.path,
                     facts=draft.facts,
@@ -160,6 +162,43 @@ class Catalogue:
         with self.database.read() as session:
             made = made_by_key(session, self.caller.owner, "dataset", key, request_hash)
         return None if made is None else self.dataset(made)
+
+    def dataset_made_by_key(self, key: str) -> str | None:
+        """The id of the dataset that this Idempotency-Key made."""
+        with self.database.read() as session:
+            row = session.get(IdempotencyKey, (self.caller.owner, "dataset", key))
+            return None if row is None else row.made_id
+
+    def delete_dataset(self, dataset_id: str) -> DatasetRecord:
+        """Forget a dataset that no unfinished job uses; the keys that made it may be used again. Raises NotFound, Conflict."""
+        with self.database.write() as session:
+            row = session.scalar(select(Dataset).where(Dataset.id == dataset_id).with_for_update())
+            if row is None:
+                raise NotFound(f"there is no dataset {dataset_id!r}")
+            must_control(self.caller, row.owner, f"dataset {dataset_id}")
+            busy = self._unfinished_jobs_with(session, dataset_id)
+            if busy:
+                raise Conflict(f"dataset {dataset_id} is used by {busy}; cancel them, or wait until they have ended")
+            session.execute(delete(IdempotencyKey).where(IdempotencyKey.made_id == dataset_id))
+            record = dataset_record(row)
+            session.delete(row)
+            return record
+
+    def _unfinished_jobs_with(self, session: Session, dataset_id: str) -> str:
+        """Those jobs in words, or "". Of what belongs to everybody, jobs of others use it too, which are counted only."""
+        unfinished = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.PAUSED)
+        uses = Job.spec["data"]["dataset"].as_string() == dataset_id
+        query = select(Job.id, Job.status).where(Job.status.in_(unfinished), uses)
+        seen = [f"{row.id} ({row.status})" for row in session.execute(query.order_by(Job.id))]
+        everybodys = session.connection().execute(select(func.count()).select_from(query.subquery())).scalar_one()
+        others = [f"{everybodys - len(seen)} of other owners"] if everybodys > len(seen) else []
+        shown = seen[:NAMED_JOBS] + ([f"{len(seen) - NAMED_JOBS} more"] if len(seen) > NAMED_JOBS else [])
+        return ", ".join(shown + others)
+
+    def dataset_ids(self) -> set[str]:
+        """All there are; a folder of another name is left over."""
+        with self.database.read() as session:
+            return set(session.scalars(select(Dataset.id)))
 
     def find_dataset(self, dataset_id: str) -> DatasetRecord | None:
         """One dataset, or None."""

@@ -151,13 +151,14 @@ class AliasRecord:
 
 @dataclass(frozen=True)
 class DatasetDraft:
-    """A dataset to be registered."""
+    """A dataset to be registered, or, with an id, one whose files are in their place already."""
 
     name: str
     path: str
     facts: Json
     idempotency_key: str | None = None
     request_hash: str = ""
+    id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,11 @@ class DatasetRecord:
     created_at: datetime
     facts: Json
     owner: str = ""
+
+    @property
+    def uploaded(self) -> bool:
+        """Whether its files are the service's own, below the home, and not the data root's."""
+        return "archive" in self.facts
 
 
 @dataclass(frozen=True)

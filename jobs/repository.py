@@ -33,7 +33,7 @@ from jobs.records import (
     Report,
     ResultDraft,
 )
-from jobs.rows import find_job, job_record, made_by_key, note, remember_key, when
+from jobs.rows import find_job, job_record, made_by_key, must_have_dataset, note, remember_key, when
 from jobs.status import JobStatus, check
 
 
@@ -67,6 +67,7 @@ class Repository(Lifecycle, Catalogue):
             with self.database.write() as session:
                 now = self.database.now_ms(session)
                 self._room(session, owner, max_queued)
+                must_have_dataset(session, draft.spec)
                 job = Job(
                     id=new_id("job"),
                     name=draft.name,
@@ -224,6 +225,7 @@ class Repository(Lifecycle, Catalogue):
                 note(session, job, self.database.now_ms(session), "pause_withdrawn", {"by": self.caller.name})
             elif job.status not in (JobStatus.QUEUED, JobStatus.RUNNING):
                 check(job.id, JobStatus(job.status), JobStatus.QUEUED)
+                must_have_dataset(session, job.spec)
                 now = self.database.now_ms(session)
                 job.status, job.woken_ms, job.finished_ms = JobStatus.QUEUED, now, None
                 job.failures, job.error = 0, None

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from jobs.errors import KeyReused, NotFound
+from jobs.errors import Conflict, KeyReused, NotFound
 from jobs.models import Alias, Dataset, Encoder, Event, IdempotencyKey, Job
 from jobs.records import DatasetRecord, EncoderRecord, JobRecord
 
@@ -25,6 +25,19 @@ def find_job(session: Session, job_id: str, *, lock: bool = False) -> Job:
     if job is None:
         raise NotFound(f"there is no job {job_id!r}")
     return job
+
+
+def must_have_dataset(session: Session, spec: dict[str, Any]) -> None:
+    """That the dataset of a job's spec, if it has one, is there, and stays until the transaction ends. Raises Conflict.
+
+    Asked when a job becomes unfinished: from then on the dataset cannot be deleted (`Catalogue.delete_dataset`).
+    """
+    data = spec.get("data")
+    dataset = data.get("dataset") if isinstance(data, dict) else None
+    if dataset is not None:
+        query = select(Dataset.id).where(Dataset.id == dataset).with_for_update(read=True)
+        if session.connection().execute(query).first() is None:
+            raise Conflict(f"its dataset {dataset} has been deleted")
 
 
 def note(session: Session, job: Job, now: int, type_: str, data: dict[str, Any]) -> None:

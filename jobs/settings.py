@@ -28,6 +28,9 @@ class Settings(BaseSettings):
         None,
         description="Most that decoded images may take below home, e.g. 200GiB; 0: keep none. Default: a quarter of the disk.",
     )
+    upload_bytes: ByteSize = Field(ByteSize(10 * 2**30), description="Most that an uploaded ZIP may have; more get 413.")
+    unpacked_bytes: ByteSize = Field(ByteSize(40 * 2**30), description="Most that its pictures may have, unpacked.")
+    upload_seconds: float = Field(6 * 3600, gt=0, description="An upload that has not arrived by then gets 408.")
     api_keys: Annotated[tuple[str, ...], NoDecode] = Field((), description="Comma-separated; empty: no key is asked for.")
     insecure: bool = Field(
         False, description="Listen beyond this machine without keys: everyone who can reach it may do everything."
@@ -95,6 +98,11 @@ class Settings(BaseSettings):
     def cache(self) -> Path | None:
         """Where trainers keep decoded images, or None."""
         return None if self.cache_bytes == 0 else self.home / "prepared"
+
+    @property
+    def datasets(self) -> Path:
+        """Where uploaded datasets lie, each in a folder of its id; shared, as all of the home, by every API and worker."""
+        return self.home / "datasets"
 
     @property
     def exposed(self) -> bool:

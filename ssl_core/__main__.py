@@ -75,6 +75,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("spec", type=Path, help='JSON, e.g. {"data": {"source": "digits"}}; what is left open gets a default')
     parser.add_argument("--out", type=Path, required=True, help="folder for events.jsonl, checkpoints/ and encoder/")
     parser.add_argument("--data-root", type=Path, default=Path(os.environ.get("IMPRINT_DATA_ROOT", ".")), help="default: here")
+    words = "what files of weights and labels in the spec are relative to; default: the data root"
+    parser.add_argument("--files-root", type=Path, help=words)
     parser.add_argument("--preset", help="a recipe to start from")
     words = "folder of the encoder, for a spec of kind embed, linear_probe or finetune, or with an id in encoder.weights"
     parser.add_argument("--encoder", type=Path, help=words)
@@ -190,6 +192,7 @@ def _pretrain(arguments: argparse.Namespace, stop: _StopFlag, events: Events) ->
             spec,
             arguments.out,
             data_root=arguments.data_root,
+            files_root=arguments.files_root,
             weights=arguments.encoder,
             teacher=arguments.teacher,
             cache=_cache(arguments),
@@ -270,6 +273,7 @@ def _measure(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> 
             arguments.encoder,
             arguments.out,
             data_root=arguments.data_root,
+            files_root=arguments.files_root,
             cache=_cache(arguments),
             events=events,
             resume=arguments.resume,

@@ -72,20 +72,22 @@ class Preflight:
         return not self.problems
 
 
-def check(spec: TrainSpec, data_root: Path, facts: SourceFacts | None = None) -> Preflight:
-    """Every check that needs the data, or packages, but no network. `facts`: what `describe` said, if it was asked already."""
+def check(spec: TrainSpec, data_root: Path, facts: SourceFacts | None = None, files_root: Path | None = None) -> Preflight:
+    """Every check that needs the data, or packages, but no network. `facts`: what `describe` said, if it was asked already;
+    files_root: what files of weights and labels are relative to (default: the data root)."""
+    files_root = files_root or data_root
     problems = [
         *_arch_problems(spec.encoder.arch, "/encoder/arch"),
-        *_file_problems(spec.encoder.weights, data_root, "/encoder/weights"),
+        *_file_problems(spec.encoder.weights, files_root, "/encoder/weights"),
     ]
-    problems += _teacher_problems(spec, data_root)
+    problems += _teacher_problems(spec, files_root)
     if facts is None:
         try:
             facts = describe(spec.data, data_root)
         except DataError as error:
             return Preflight(None, problems=[*problems, Problem(error.pointer, f"{error.message} {error.hint}".strip())])
     problems += _size_problems(spec)
-    problems += _data_problems(spec, facts) + _label_problems(spec, data_root)
+    problems += _data_problems(spec, facts) + _label_problems(spec, data_root, files_root)
     estimate = _estimate(spec, facts)
     warnings = [*facts.problems, *_data_warnings(spec, facts, estimate), *_method_warnings(spec, facts)]
     return Preflight(facts, warnings, problems, estimate)
@@ -154,7 +156,7 @@ def _nearest_model(name: str, models: list[str]) -> str:
     return nearest(name, alike or models)
 
 
-def _label_problems(spec: TrainSpec, data_root: Path) -> list[Problem]:
+def _label_problems(spec: TrainSpec, data_root: Path, files_root: Path) -> list[Problem]:
     """Of the file that evaluate.labels names, if it names one."""
     data, file = spec.data, spec.evaluate.labels
     if file == "folder":
@@ -162,7 +164,7 @@ def _label_problems(spec: TrainSpec, data_root: Path) -> list[Problem]:
     if not isinstance(data, FolderData | ImageNetData):
         return [Problem("/evaluate/labels", f"the images of '{data.source}' are no files that '{file}' could name: leave it out")]
     try:
-        with_labels(index_folder(data, data_root)[0], file, data_root, getattr(data, "held_out", 0.1))
+        with_labels(index_folder(data, data_root)[0], file, files_root, getattr(data, "held_out", 0.1))
     except DataError as error:
         return [Problem(error.pointer, f"{error.message} {error.hint}".strip())]
     return []

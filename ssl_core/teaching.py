@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 
+from ssl_core.data.reading import bounds_of
 from ssl_core.encoders import Encoder, build_encoder
 from ssl_core.inference.load_torch import load_encoder
 from ssl_core.manifest import read_manifest
@@ -86,5 +87,9 @@ def _from_weights(method: DistillConfig, data_root: Path) -> Encoder:
     if name in PUBLISHED:
         fill(encoder.backbone, published(arch, size), f"method.teacher: what {name} publishes for {arch}")
     else:
-        fill(encoder.backbone, read_state(weights_file(data_root, name, "/method/teacher")), f"method.teacher = {name!r}")
+        fill(
+            encoder.backbone,
+            read_state(weights_file(data_root, name, "/method/teacher"), bounds_of(data_root)),
+            f"method.teacher = {name!r}",
+        )
     return encoder

@@ -46,6 +46,7 @@ def train(
     out: Path,
     *,
     data_root: Path,
+    files_root: Path | None = None,
     events: Events,
     cache: Cache | None = None,
     weights: Path | None = None,
@@ -58,15 +59,17 @@ def train(
     resume: folders of earlier attempts at the same spec; the newest checkpoint in them (or in `out`) that verifies is
     continued, bit for bit on the CPU. asked_to_stop is polled between steps. cache: where decoded images are kept for later
     runs; without it they are kept in memory. weights: folder of the encoder that an id in `encoder.weights` stands for.
-    teacher: folder of the encoder that an id in `method.teacher` stands for.
+    teacher: folder of the encoder that an id in `method.teacher` stands for. files_root: what other files in the spec, of weights
+    and labels, are relative to (default: the data root).
     Raises DataError (nothing to read), Stopped (after a checkpoint), Diverged, Collapsed, OutOfMemory, ValueError (devices,
     weights that do not fit), EncoderError (a damaged folder).
     """
     out.mkdir(parents=True, exist_ok=True)
     _quiet()
     spec = _resolved(spec, data_root)
-    taught_by = load_teacher(spec, data_root, teacher)
-    data = _prepare(spec, data_root, cache, events, asked_to_stop)
+    files_root = files_root or data_root
+    taught_by = load_teacher(spec, files_root, teacher)
+    data = _prepare(spec, data_root, files_root, cache, events, asked_to_stop)
 
     if rank() == 0:
         _draw_sheet(spec, data, out, events)
@@ -78,7 +81,7 @@ def train(
     nodes = started.nodes if started else 1
     pl.seed_everything(spec.trainer.seed, verbose=False)
     assert spec.data.size and spec.data.mean and spec.data.std
-    method = method_of(spec, lambda encoder: load_start(encoder, spec.encoder.weights, data_root, weights), taught_by)
+    method = method_of(spec, lambda encoder: load_start(encoder, spec.encoder.weights, files_root, weights), taught_by)
     device = torch.device("cuda", local_rank()) if accelerator == "gpu" else torch.device("cpu")
     method.clock = StepClock(device)
     batches = TrainBatches(
@@ -170,7 +173,14 @@ def _resolved(spec: TrainSpec, data_root: Path) -> TrainSpec:
     return spec.with_local_side()
 
 
-def _prepare(spec: TrainSpec, data_root: Path, cache: Cache | None, events: Events, asked_to_stop: Callable[[], bool]) -> Data:
+def _prepare(
+    spec: TrainSpec,
+    data_root: Path,
+    files_root: Path,
+    cache: Cache | None,
+    events: Events,
+    asked_to_stop: Callable[[], bool],
+) -> Data:
     data = load_data(
         spec.data,
         data_root,
@@ -179,7 +189,12 @@ def _prepare(spec: TrainSpec, data_root: Path, cache: Cache | None, events: Even
         seed=spec.trainer.seed,
         cache=cache,
         labels=spec.evaluate.labels,
+        files_root=files_root,
     )
+    if data.unreadable_count:
+        first, reason = data.unreadable[0]
+        what = f"{data.unreadable_count:,} of the images cannot be read and are left out; the first, {first}: {reason}"
+        events.emit("warning", message=what)
     for note in data.notes:
         events.emit("warning", message=note)
     events.emit(

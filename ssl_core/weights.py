@@ -20,6 +20,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from ssl_core.data.reading import bounds_of, open_below, same_file
 from ssl_core.encoders import Encoder
 from ssl_core.inference.load_torch import load_encoder
 from ssl_core.manifest import read_manifest
@@ -67,7 +68,8 @@ def load_start(encoder: Encoder, weights: str | None, data_root: Path, folder: P
     elif weights in PUBLISHED:
         fill(encoder.backbone, published(encoder.arch, encoder.size), f"what {weights} publishes for {encoder.arch}")
     else:
-        fill(encoder.backbone, read_state(weights_file(data_root, weights, "/encoder/weights")), weights)
+        file = weights_file(data_root, weights, "/encoder/weights")
+        fill(encoder.backbone, read_state(file, bounds_of(data_root)), weights)
 
 
 def fill(backbone: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
@@ -109,12 +111,16 @@ def _prefix(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
     return max(found, key=lambda prefix: (found[prefix], not averages[prefix], -len(prefix)), default="")
 
 
-def read_state(file: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, or of one that torch.save wrote, by name. Raises WeightsError."""
+def read_state(file: Path, bounds: str | None = None) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, or of one that torch.save wrote, by name; it lies below `bounds`, see data/reading.py.
+
+    Raises WeightsError.
+    """
     try:
-        if file.suffix == ".safetensors":
-            return safetensors.torch.load_file(file)
-        content: Any = torch.load(file, map_location="cpu", weights_only=True)
+        with open_below(file, bounds) as opened:
+            if file.suffix == ".safetensors":
+                return safetensors.torch.load_file(same_file(opened, file))
+            content: Any = torch.load(opened, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{file.name} holds more than tensors, and nothing in it is run: save the state dict alone, best as safetensors "

@@ -24,6 +24,7 @@ from jobs.status import JobStatus
 from worker.child import DEFAULT_COMMAND, Child, crash, environment, log_tail, wait
 from worker.kinds import KINDS
 from worker.lease import Lease
+from worker.pictures import DatasetGone, roots
 from worker.tail import Tail, report
 
 log = logging.getLogger("worker")
@@ -122,10 +123,12 @@ class _Attempt:
             cache, cache_bytes = self.settings.cache, self.settings.cache_bytes
             env = environment(os.environ)
             more = self.kind.arguments(self.claim, self.repository, self.settings.home)
-            return Child.start(command, spec, self.out, self.settings.data_root, resume, env, cache, cache_bytes, more)
+            data_root, files = roots(self.claim, self.repository, self.settings)
+            return Child.start(command, spec, self.out, data_root, resume, env, cache, cache_bytes, [*more, *files])
         except NotFound as missing:
-            hint = "submit the job again, with an encoder, or vectors, that there are"
-            error = {"code": self.kind.missing, "message": str(missing), "hint": hint}
+            hint = "submit the job again, with an encoder, vectors or pictures that there are"
+            code = "dataset_gone" if isinstance(missing, DatasetGone) else self.kind.missing
+            error = {"code": code, "message": str(missing), "hint": hint}
             self.repository.fail(self.claim.job_id, self.claim.attempt, error)
             return None
         except OSError as error:

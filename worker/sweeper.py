@@ -17,6 +17,7 @@ from jobs.artifacts import Artifacts
 from jobs.errors import JobsError
 from jobs.repository import Repository
 from jobs.settings import Settings
+from jobs.uploads import Uploads
 
 log = logging.getLogger("worker")
 
@@ -57,6 +58,7 @@ class Sweeper:
             self._cleaned = time.monotonic()
             recorded = self.repository.encoder_folders() | self.repository.result_folders()
             Artifacts(self.settings.home).remove_leftovers(recorded)
+            Uploads(self.settings.datasets).remove_leftovers(self.repository.dataset_ids())
         return woken
 
     def _overlooked(self) -> list[str]:

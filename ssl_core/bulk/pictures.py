@@ -41,9 +41,10 @@ class Decoded:
 class Pictures:
     """Decoders and their ring: one slot for every batch that is decoded, waits, or is looked at."""
 
-    def __init__(self, root: Path, size: int, short_side: int, workers: int, ahead: int = 0) -> None:
-        """`workers` decoders, and as many threads; `ahead`: more threads, for networks that wait for another device."""
-        self.root, self.size, self.short_side, self.workers = root, size, short_side, workers
+    def __init__(self, root: Path, size: int, short_side: int, workers: int, ahead: int = 0, *, bounds: str) -> None:
+        """`workers` decoders, and as many threads; `ahead`: more threads, for networks that wait for another device. Files
+        are opened below `bounds` only."""
+        self.root, self.size, self.short_side, self.workers, self.bounds = root, size, short_side, workers, bounds
         self.slots = 2 * (workers + ahead) + 2
         length = self.slots * BATCH * size * size * 3
         # Without a name: nothing is left behind, however this process ends.
@@ -88,7 +89,7 @@ class Pictures:
         return use(Decoded(paths, self._ring[slot, : len(paths)], errors))
 
     def _start(self) -> Decoder:
-        return Decoder(self._file, self.size, self.short_side, "packed")
+        return Decoder(self._file, self.size, self.short_side, "packed", bounds=self.bounds)
 
 
 def _nameless() -> int:

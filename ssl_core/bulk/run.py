@@ -25,6 +25,7 @@ from ssl_core.bulk.pictures import BATCH, Decoded, Pictures
 from ssl_core.bulk.plan import Plan, earlier_plan, make_plan, part_name, take_over
 from ssl_core.bulk.shards import Part, Rows, examples_of, part_of, schema_of, write_shard
 from ssl_core.data.machine import cpus, return_freed_memory
+from ssl_core.data.reading import bounds_of
 from ssl_core.data.sources import every_file, folder_below
 from ssl_core.durable import write_atomically
 from ssl_core.embedder import Embedder
@@ -72,7 +73,7 @@ def embed_folder(
     if done < plan.shards:
         assert isinstance(spec.data, FolderData | ImageNetData)
         events.emit("phase", phase="embedding")
-        run.embed(folder_below(data_root, spec.data.path), range(done, plan.shards))
+        run.embed(folder_below(data_root, spec.data.path), bounds_of(data_root), range(done, plan.shards))
     parts = [part_of(folder / part_name(shard)) for shard in range(plan.shards)]
     events.emit("data", **found, unreadable=sum(part.errors for part in parts), unreadable_examples=_examples(folder, parts))
     write_atomically(folder / RESULT, lambda file: file.write(json.dumps(run.result(parts), indent=1).encode()))
@@ -125,12 +126,12 @@ class _Run:
         self.began = self.said = time.monotonic()
         self.embedded = 0  # by this attempt
 
-    def embed(self, root: Path, shards: Iterable[int]) -> None:
-        """Embed the pictures below `root` of these shards, one shard after the other. Raises Stopped."""
+    def embed(self, root: Path, bounds: str, shards: Iterable[int]) -> None:
+        """Embed the pictures below `root` of these shards, one shard after the other; see reading.py. Raises Stopped."""
         workers = workers_of(self.spec)
         ahead = 0 if self.embedder.backend.name == "openvino" else 2
         short_side = self.embedder.facts.preprocessing.resize.short_side
-        with Pictures(root, self.embedder.size, short_side, workers, ahead) as pictures:
+        with Pictures(root, self.embedder.size, short_side, workers, ahead, bounds=bounds) as pictures:
             embedded = pictures.each(self._batches(shards), self._rows)  # of all shards: one is written while the next begins
             for shard in shards:
                 name, done = part_name(shard), shard * self.plan.shard_images

@@ -109,6 +109,13 @@ class Cache:
                 raise NoRoom(f"the cache cannot be written to: {error.strerror}") from error
             raise
 
+    def forget(self, root: Path) -> None:
+        """Remove what was prepared of a folder that is gone, unless a process uses it."""
+        for place in self._by_age():
+            with suppress(OSError, ValueError, KeyError):
+                if json.loads((place / ENTRY).read_bytes())["root"] == os.fsdecode(root.absolute()):
+                    _remove(place)
+
     def _open(self, key: str, found: Scan | None) -> Prepared | None:
         """The entry, if it is there and its files are as they were (None: do not look at them)."""
         place = self.folder / key
@@ -216,7 +223,7 @@ def _as_before(place: Path, found: Scan, files: Files) -> bool:
     mtimes = np.asarray(found.mtimes)
     touched = np.flatnonzero((files["mtime"] != mtimes) | (files["hash"] == UNKNOWN))
     for row in touched.tolist():
-        if hash_of(found.root / found.paths[row]) != files["hash"][row]:
+        if hash_of(found.root / found.paths[row], found.bounds) != files["hash"][row]:
             return False
     if not np.array_equal(files["mtime"], mtimes):
         files["mtime"] = mtimes

@@ -5,7 +5,7 @@ a second in one thread, 3,300 in two, 6,500 in two processes), and a decoder tha
 trainer along. So each `Decoder` is a child process that is handed chunks of files and writes their pixels into a prepared file
 itself; only what it learnt about them comes back. It ends when its stdin does, so it never outlives whoever started it.
 
-    python -m ssl_core.data.decoder IMAGES SIDE SHORT_SIDE LAYOUT      requests and answers are JSON, one a line
+    python -m ssl_core.data.decoder IMAGES SIDE SHORT_SIDE LAYOUT BOUNDS      requests and answers are JSON, one a line
 
 Knows no torch.
 """
@@ -22,12 +22,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 
 from ssl_core.data.errors import BadImage
 from ssl_core.data.images import load_square
+from ssl_core.data.limits import MAX_FILE_BYTES, bound_this_process, within_seconds
+from ssl_core.data.reading import open_below
 
 PACKAGE = Path(__file__).resolve().parents[2]
 UNKNOWN = 0  # the hash of a file that could not be read
@@ -51,16 +53,18 @@ class Crashed(RuntimeError):
 class Decoder:
     """One child. `decode` is called from one thread at a time."""
 
-    def __init__(self, images: Path | int, side: int, short_side: int | None = None, layout: Layout = "planar") -> None:
+    def __init__(
+        self, images: Path | int, side: int, short_side: int | None = None, layout: Layout = "planar", *, bounds: str
+    ) -> None:
         """`images`: the file to write into, by its path or as an open file's descriptor. Pictures are cut to `side` after their
-        short side was resized to `short_side` (default: the same)."""
+        short side was resized to `short_side` (default: the same). No file outside of `bounds` is read, see reading.py."""
         path = os.pathsep.join([str(PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])])
         # A stop is SIGTERM to the whole process group; a decoder that obeyed it would look like one that a file has killed.
         # A child inherits what its starter's thread blocks, so there is no moment at which it is not protected.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "ssl_core.data.decoder", str(images), str(side), str(short_side or side), layout],
+                [sys.executable, "-m", "ssl_core.data.decoder", str(images), str(side), str(short_side or side), layout, bounds],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
@@ -96,9 +100,15 @@ class Decoder:
                     pipe.close()
 
 
-def content_hash(data: bytes) -> int:
-    """64 bits of BLAKE2b, never UNKNOWN."""
-    return int.from_bytes(blake2b(data, digest_size=8).digest(), "little") or 1
+def content_hash(data: bytes | BinaryIO) -> int:
+    """64 bits of BLAKE2b of bytes, or of what an open file has left, never UNKNOWN."""
+    digest = blake2b(digest_size=8)
+    if isinstance(data, bytes):
+        digest.update(data)
+    else:
+        while piece := data.read(2**20):
+            digest.update(piece)
+    return int.from_bytes(digest.digest(), "little") or 1
 
 
 def decode_each(
@@ -123,33 +133,41 @@ def decode_each(
     return fresh, seen
 
 
-def hash_of(path: Path) -> int:
-    """`content_hash` of a file, UNKNOWN if it cannot be read."""
+def hash_of(path: Path, bounds: str) -> int:
+    """`content_hash` of a file below `bounds`, UNKNOWN if it cannot be read."""
     try:
-        return content_hash(path.read_bytes())
+        with open_below(path, bounds) as file:
+            return content_hash(file)
     except OSError:
         return UNKNOWN
 
 
-def _decode(path: Path, side: int, short_side: int) -> tuple[Seen, np.ndarray | None]:
+def _decode(path: Path, side: int, short_side: int, bounds: str) -> tuple[Seen, np.ndarray | None]:
     try:
-        with path.open("rb") as file:
+        with open_below(path, bounds) as file:
             status = os.fstat(file.fileno())
+            if status.st_size > MAX_FILE_BYTES:
+                reason = f"{status.st_size:,} bytes are more than the {MAX_FILE_BYTES:,} of a picture"
+                return Seen(status.st_size, status.st_mtime_ns, content_hash(file), reason), None
             data = file.read()
     except OSError as error:
         reason = "the file is gone" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
         return Seen(0, 0, UNKNOWN, reason), None
     known = status.st_size, status.st_mtime_ns, content_hash(data)
     try:
-        return Seen(*known, None), load_square(data, side, short_side)
+        with within_seconds():
+            return Seen(*known, None), load_square(data, side, short_side)
     except BadImage as error:
         return Seen(*known, error.reason), None
+    except MemoryError:
+        return Seen(*known, "it needs more memory than a picture may"), None
 
 
 def main() -> None:
     """Serve requests until stdin ends."""
+    bound_this_process()
     images = int(sys.argv[1]) if sys.argv[1].isdigit() else os.open(sys.argv[1], os.O_WRONLY)
-    side, short_side, planar = int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "planar"
+    side, short_side, planar, bounds = int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "planar", sys.argv[5]
     shape = (3, side, side) if planar else (side, side, 3)
     row_bytes = 3 * side * side
     for line in sys.stdin.buffer:
@@ -157,7 +175,7 @@ def main() -> None:
         rows = np.zeros((len(request["paths"]), *shape), np.uint8)
         seen: list[Seen] = []
         for at, path in enumerate(request["paths"]):
-            file, pixels = _decode(Path(request["root"], path), side, short_side)
+            file, pixels = _decode(Path(request["root"], path), side, short_side, bounds)
             seen.append(file)
             if pixels is not None:
                 rows[at] = pixels.transpose(2, 0, 1) if planar else pixels

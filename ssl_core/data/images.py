@@ -2,31 +2,40 @@
 
     load_square(bytes or path or array, size, short_side) -> (size, size, 3) uint8
 
-Formats are an allow-list, huge pictures and truncated files are refused, and every pixel format becomes RGB in the way a
-person would see it: EXIF orientation applied, transparency over white (as a page shows it), 16 bits scaled by 257.
-Knows no torch.
+Formats are an allow-list, huge pictures and truncated files are refused (limits.py says how much one may take), and every pixel
+format becomes RGB in the way a person would see it: EXIF orientation applied, transparency over white (as a page shows it), 16
+bits scaled by 257. Knows no torch.
 """
 
 from __future__ import annotations
 
 import io
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ssl_core.data.errors import BadImage
+from ssl_core.data.limits import MAX_FILE_BYTES, MAX_PIXELS, ROOM, check
+from ssl_core.data.reading import open_below
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")  # those of Pillow
 HEIF = "HEIF"  # read by pi-heif, where it is installed: HEIC as telephones write it
 _ISO_MEDIA = b"ftyp"  # from the fifth byte on in HEIC and AVIF
-MAX_PIXELS = 100_000_000  # below Pillow's own bound (179 million), which stays in force
 
 Pixels = NDArray[np.uint8]
 Array = NDArray[Any]
+ROWS = 256  # of a picture that are worked on at a time, where more would need the memory of the whole again
+
+# Pillow warns of what is larger than this, wherever a size comes up in it, and raises at twice as much. Here both are errors.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
 def load_square(data: bytes | Path | str | Array, size: int, short_side: int, *, max_pixels: int = MAX_PIXELS) -> Pixels:
@@ -47,31 +56,36 @@ def decode(data: bytes | Path | str, *, max_pixels: int = MAX_PIXELS, at_least: 
     `at_least`: the caller needs no more than this many pixels a side, so a JPEG may be decoded at a half, a quarter or an
     eighth as long as both of its sides stay that large. The choice depends on the file alone, so it is the same everywhere.
     """
+    data = data if isinstance(data, bytes) else _content(data, None)
     try:
-        with _open(data) as image:
-            width, height = image.size
-            if width * height > max_pixels:
-                raise BadImage(f"{width}×{height} px is more than the {max_pixels:,} pixels allowed")
+        with _open(io.BytesIO(data)) as image:
+            need = check(image, data, max_pixels)
             if at_least is not None and image.format == "JPEG":
+                full = image.size
                 image.draft(None, (at_least, at_least))
-            image.load()  # Pillow refuses a truncated file here
-            return _rgb(_upright(image))
+                need = need if image.info.get("progressive") else need * (image.size[0] * image.size[1]) // (full[0] * full[1])
+            with ROOM.take(need):
+                image.load()  # Pillow refuses a truncated file here
+                return _rgb(_upright(image))
     except (BadImage, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadImage(f"more pixels than the {max_pixels:,} allowed") from error
     except UnidentifiedImageError as error:
         raise BadImage(f"not a picture in a known format ({', '.join((*FORMATS, HEIF))})") from error
-    except FileNotFoundError as error:
-        raise BadImage("the file is gone") from error
     except Exception as error:  # decoders raise anything on bad input: SyntaxError, struct.error, KeyError, …
         raise BadImage(f"cannot be decoded: {_short(error)}") from error
 
 
-def header(path: Path | str) -> tuple[tuple[int, int], int]:
+def load_file(path: Path, side: int, bounds: str | None) -> Pixels:
+    """`load_square(side, side)` of a file that lies below `bounds`, see reading.py. Raises BadImage."""
+    return load_square(_content(path, bounds), side, side)
+
+
+def header(path: Path | str, bounds: str | None = None) -> tuple[tuple[int, int], int]:
     """((width, height), channels 1 or 3) from a file's header alone. Raises BadImage."""
     try:
-        with _open(path) as image:
+        with open_below(path, bounds) as file, _open(file) as image:
             return image.size, 1 if image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;") else 3
     except Exception as error:
         raise BadImage(f"cannot be opened: {_short(error)}") from error
@@ -115,21 +129,30 @@ def to_square(image: Image.Image, short_side: int, size: int) -> Pixels:
     return np.asarray(image.crop((left, top, left + size, top + size)))
 
 
-def _open(data: bytes | Path | str) -> Image.Image:
-    """The picture, its header read. Raises what Pillow raises."""
+def _content(path: Path | str, bounds: str | None) -> bytes:
+    """The bytes of a file. Raises BadImage."""
     try:
-        return Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=FORMATS)
+        with open_below(path, bounds) as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError as error:
+        raise BadImage("the file is gone") from error
+    except OSError as error:
+        raise BadImage(f"cannot be read: {error.strerror}") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise BadImage(f"more than the {MAX_FILE_BYTES:,} bytes of a picture")
+    return data
+
+
+def _open(file: BinaryIO) -> Image.Image:
+    """The picture in an open file, its header read. Raises what Pillow raises."""
+    try:
+        return Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
-        if not (_is_iso_media(data) and _reads_heif()):
+        file.seek(0)
+        if not (file.read(8)[4:] == _ISO_MEDIA and _reads_heif()):
             raise
-        return Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=[HEIF])
-
-
-def _is_iso_media(data: bytes | Path | str) -> bool:
-    if isinstance(data, bytes):
-        return data[4:8] == _ISO_MEDIA
-    with open(data, "rb") as file:
-        return file.read(8)[4:] == _ISO_MEDIA
+        file.seek(0)
+        return Image.open(file, formats=[HEIF])
 
 
 @cache
@@ -145,20 +168,28 @@ def _reads_heif() -> bool:
 
 def _upright(image: Image.Image) -> Image.Image:
     """The picture as its EXIF orientation wants it shown. Broken EXIF data does not make a picture unreadable."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:
-        return image
+    with suppress(Exception):
+        ImageOps.exif_transpose(image, in_place=True)  # else the picture is copied even where there is nothing to turn
+    return image
 
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         image = Image.fromarray(_to_uint8(np.asarray(image)))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        seen = image.convert("RGBA")
-        white = Image.new("RGBA", seen.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, seen).convert("RGB")
+        return _over_white(image)
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    """RGB, with white behind what is transparent; some rows at a time."""
+    made = Image.new("RGB", image.size)
+    width, height = image.size
+    white = Image.new("RGBA", (width, ROWS), (255, 255, 255, 255))
+    for top in range(0, height, ROWS):
+        part = image.crop((0, top, width, min(top + ROWS, height))).convert("RGBA")
+        made.paste(Image.alpha_composite(white.crop((0, 0, *part.size)), part).convert("RGB"), (0, top))
+    return made
 
 
 def _to_uint8(array: Array) -> Pixels:
@@ -169,21 +200,31 @@ def _to_uint8(array: Array) -> Pixels:
         return array
     if array.dtype == np.bool_:
         return array.astype(np.uint8) * np.uint8(255)
-    values = array.astype(np.float64)
-    finite = np.isfinite(values)
-    if not finite.any():
+    parts = [array[top : top + ROWS] for top in range(0, len(array), ROWS)]
+    low, high = _range(parts)
+    made = np.empty(array.shape, np.uint8)
+    for number, part in enumerate(parts):
+        values = part.astype(np.float64)
+        values = np.clip(np.where(np.isnan(values), low, values), low, high)
+        if array.dtype == np.uint16:
+            values = values / 257
+        elif low < 0 or high > 65535:
+            values = (values - low) * (255 / (high - low)) if high > low else np.zeros_like(values)
+        elif np.issubdtype(array.dtype, np.floating) and high <= 1:
+            values = values * 255
+        elif high > 255:
+            values = values / 257
+        made[number * ROWS : number * ROWS + len(part)] = np.rint(values).astype(np.uint8)
+    return made
+
+
+def _range(parts: Sequence[Array]) -> tuple[float, float]:
+    """The smallest and the largest finite value. Raises BadImage if there is none."""
+    finite = (part[np.isfinite(part)] for part in parts)
+    ends = [(float(each.min()), float(each.max())) for each in finite if each.size]
+    if not ends:
         raise BadImage("holds no finite value")
-    low, high = float(values[finite].min()), float(values[finite].max())
-    values = np.clip(np.where(np.isnan(values), low, values), low, high)
-    if array.dtype == np.uint16:
-        values = values / 257
-    elif low < 0 or high > 65535:
-        values = (values - low) * (255 / (high - low)) if high > low else np.zeros_like(values)
-    elif np.issubdtype(array.dtype, np.floating) and high <= 1:
-        values = values * 255
-    elif high > 255:
-        values = values / 257
-    return np.rint(values).astype(np.uint8)
+    return min(low for low, _ in ends), max(high for _, high in ends)
 
 
 def _short(error: Exception) -> str:

@@ -39,8 +39,10 @@ class LabelledFolder:
         return self.index.classes
 
 
-def labelled_folder(data: FolderData | ImageNetData, file: str | None, data_root: Path, seed: int) -> LabelledFolder:
-    """The pictures of class folders, or with a CSV `file` those that it labels.
+def labelled_folder(
+    data: FolderData | ImageNetData, file: str | None, data_root: Path, seed: int, files_root: Path | None = None
+) -> LabelledFolder:
+    """The pictures of class folders, or with a CSV `file` (below `files_root`, by default the data root) those that it labels.
 
     train/ beside val/, valid/, validation/ or test/ is a split as it is; else `data.held_out` of each class is held out,
     chosen by the seed. Raises DataError at /data or /label_file.
@@ -51,7 +53,7 @@ def labelled_folder(data: FolderData | ImageNetData, file: str | None, data_root
             raise DataError("/data/labels", "labels = 'none' leaves nothing to measure.", "Use 'auto', or name a label_file.")
         labels, classes = _of_folders(found, data.path)
     else:
-        table = read_labels(file, data_root, "/label_file")
+        table = read_labels(file, files_root or data_root, "/label_file")
         labels, classes = numbered(found, table, file, "/label_file")
         fingerprint = _with_table(fingerprint, table)
     sides = split(found, 0.0, "none")

@@ -15,9 +15,11 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from io import TextIOWrapper
 from pathlib import Path
 
 from ssl_core.data.errors import DataError
+from ssl_core.data.reading import bounds_of, open_below
 from ssl_core.data.scan import NO_LABEL, Scan
 
 HEADER = ["path", "label"]
@@ -32,7 +34,7 @@ def read_labels(file: str, data_root: Path, pointer: str) -> dict[str, str]:
 
     One class for each picture: several labels of a picture, and numbers that measure something, are refused.
     """
-    rows = _rows(_file_below(data_root, file, pointer), file, pointer)
+    rows = _rows(_file_below(data_root, file, pointer), bounds_of(data_root), file, pointer)
     table: dict[str, str] = {}
     for line, (path, label) in rows:
         if table.setdefault(path, label) != label:
@@ -96,11 +98,11 @@ def _file_below(data_root: Path, file: str, pointer: str) -> Path:
     return place
 
 
-def _rows(place: Path, file: str, pointer: str) -> list[tuple[int, tuple[str, str]]]:
+def _rows(place: Path, bounds: str, file: str, pointer: str) -> list[tuple[int, tuple[str, str]]]:
     """(line, (path, label)) of each row."""
     rows: list[tuple[int, tuple[str, str]]] = []
     try:
-        with place.open(encoding="utf-8-sig", newline="") as text:
+        with TextIOWrapper(open_below(place, bounds), encoding="utf-8-sig", newline="") as text:
             reader = csv.reader(text, strict=True)
             header = [name.strip().lower() for name in next(reader, [])]
             if header[:2] == HEADER and len(header) > 2:

@@ -71,9 +71,9 @@ def load_data(
     *,
     max_eval_images: int = 5000,
     seed: int = 0,
-    max_unreadable: float = 1.0,
     cache: Cache | None = None,
     labels: str = "folder",
+    files_root: Path | None = None,
 ) -> Data:
     """Read a source. `size` overrides data.size; what is still open is filled in as `resolve_data` does.
 
@@ -82,13 +82,13 @@ def load_data(
 
     `bank` and `queries` are at most `max_eval_images` each, chosen by `seed`, cut to the size the network sees.
     `progress(done, total)` counts images: those trained on, then files decoded for evaluation. `labels`: "folder", or a CSV
-    file that labels some of a folder's images, see `labelled.with_labels`. Raises DataError if the share of unreadable files
-    is above `max_unreadable`, or if none can be read.
+    file, below `files_root` (default: the data root), that labels some of a folder's images, see `labelled.with_labels`. Raises
+    DataError if the share of unreadable files is above `data.max_unreadable`, or if none can be read.
     """
     if size is not None:
         data = data.changed(size=size)
     if isinstance(data, FolderData | ImageNetData):
-        return _folder(data, data_root, progress, max_eval_images, seed, max_unreadable, cache, labels)
+        return _folder(data, data_root, progress, max_eval_images, seed, cache, labels, files_root or data_root)
     if labels != "folder":
         hint = "Leave evaluate.labels out: it has labels of its own."
         raise DataError("/evaluate/labels", f"the images of {data.source!r} are not files that {labels!r} could name.", hint)
@@ -119,17 +119,17 @@ def _folder(
     progress: Progress | None,
     max_eval_images: int,
     seed: int,
-    max_unreadable: float,
     cache: Cache | None,
     labels: str,
+    files_root: Path,
 ) -> Data:
     index, facts = index_folder(data, data_root)
     if labels != "folder":
-        index = with_labels(index, labels, data_root, data.held_out if isinstance(data, FolderData) else 0.1)
+        index = with_labels(index, labels, files_root, data.held_out if isinstance(data, FolderData) else 0.1)
     resolved = resolve_data(data, facts)
     assert resolved.size is not None
     size, stored = resolved.size, stored_size(resolved)
-    train, queried, unreadable, notes = folder_stores(data, index, facts.fingerprint, stored, cache, progress, max_unreadable)
+    train, queried, unreadable, notes = folder_stores(data, index, facts.fingerprint, stored, cache, progress)
     bank = choose(train, max_eval_images, size, seed, progress)
     queries = choose(queried, max_eval_images, size, seed, progress)
     for store in (train, queried):
@@ -137,7 +137,7 @@ def _folder(
             unreadable += [(store.paths[number], reason) for number, reason in sorted(store.unreadable.items())]
     if isinstance(train, FileStore):
         sampled = min(max_eval_images, len(train))
-        _readable_enough(len(train.unreadable), sampled, unreadable, data.path, max_unreadable)
+        _readable_enough(len(train.unreadable), sampled, unreadable, data)
     fingerprint, held = facts.fingerprint, len(index.held_out)
     return Data(train, bank, queries, unreadable[:LISTED], len(unreadable), fingerprint, index.classes, held, notes)
 
@@ -149,7 +149,6 @@ def folder_stores(
     stored: int,
     cache: Cache | None,
     progress: Progress | None,
-    max_unreadable: float = 1.0,
 ) -> tuple[ImageStore, ImageStore, Unreadable, tuple[str, ...]]:
     """Both sides of a folder at `stored` px, what could not be read so far, and sentences worth a warning.
 
@@ -170,23 +169,25 @@ def folder_stores(
     if prepared is not None:
         train, queried, unreadable = prepared
         bad = len(index.train) - len(train)
-        _readable_enough(bad, len(index.train), unreadable, data.path, max_unreadable)
+        _readable_enough(bad, len(index.train), unreadable, data)
         if data.in_memory == "always":
             train = InMemoryStore(train.batch(torch.arange(len(train))), train.labels)
     else:
         if fits_in_memory(data.in_memory, len(index.train), stored):
-            train, unreadable = decode_all(index.root, index.train, stored, labels, progress=progress)
-            _readable_enough(len(unreadable), len(index.train), unreadable, data.path, max_unreadable)
+            train, unreadable = decode_all(index.root, index.train, stored, labels, progress=progress, bounds=index.found.bounds)
+            _readable_enough(len(unreadable), len(index.train), unreadable, data)
         else:
-            train = FileStore(index.root, index.train, stored, labels)
-        queried = FileStore(index.root, index.held_out, stored, held_labels)
+            train = FileStore(index.root, index.train, stored, labels, bounds=index.found.bounds)
+        queried = FileStore(index.root, index.held_out, stored, held_labels, bounds=index.found.bounds)
     return train, queried, unreadable, notes
 
 
-def _readable_enough(bad: int, of: int, unreadable: Unreadable, path: str, max_unreadable: float) -> None:
-    if bad and (bad == of or bad > max_unreadable * of):
+def _readable_enough(bad: int, of: int, unreadable: Unreadable, data: FolderData | ImageNetData) -> None:
+    if bad and (bad == of or bad > data.max_unreadable * of):
         where, reason = unreadable[0]
-        raise DataError("/data/path", f"{bad:,} of {of:,} images in {path!r} are unreadable.", f"The first, {where}: {reason}.")
+        most = "" if bad == of else f", more than the {100 * data.max_unreadable:g} % of data.max_unreadable"
+        what = f"{bad:,} of {of:,} images in {data.path!r} are unreadable{most}."
+        raise DataError("/data/path", what, f"The first, {where}: {reason}.")
 
 
 def _digits(data: DigitsData, stored: int) -> tuple[ImageStore, ImageStore]:

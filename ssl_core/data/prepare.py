@@ -131,7 +131,7 @@ def _unchanged(found: Scan, earlier: Earlier | None) -> NDArray[np.int64]:
         known = earlier.files[at]
         if earlier.paths[at] != path or known["size"] != found.sizes[row] or known["hash"] == UNKNOWN:
             continue
-        if known["mtime"] == found.mtimes[row] or known["hash"] == hash_of(found.root / path):
+        if known["mtime"] == found.mtimes[row] or known["hash"] == hash_of(found.root / path, found.bounds):
             rows[row] = at
     return rows
 
@@ -195,11 +195,12 @@ class _Work:
     def _decode(self, decoder: Decoder | None, rows: list[int]) -> Decoder | None:
         """Decode consecutive rows."""
         paths = [self.found.paths[row] for row in rows]
-        start = partial(Decoder, self.folder / IMAGES, self.side)
+        start = partial(Decoder, self.folder / IMAGES, self.side, bounds=self.found.bounds)
         decoder, seen = decode_each(decoder, start, rows[0], self.found.root, paths)
         for row, path, each in zip(rows, paths, seen, strict=True):
             if isinstance(each, Crashed):
-                each = Seen(self.found.sizes[row], self.found.mtimes[row], hash_of(self.found.root / path), str(each))
+                known_by = hash_of(self.found.root / path, self.found.bounds)
+                each = Seen(self.found.sizes[row], self.found.mtimes[row], known_by, str(each))
             known = each.hash != UNKNOWN  # else it could not be opened; what the scan saw of it stands in
             self.files[row] = (
                 each.size if known else self.found.sizes[row],

@@ -40,7 +40,7 @@ def _part(found: Scan, rows: np.ndarray) -> Scan:
         return found
     numbers = array("I", rows.tolist())
     sizes, mtimes = (array(column.typecode, (column[row] for row in numbers)) for column in (found.sizes, found.mtimes))
-    return Scan(found.root, found.paths.select(numbers), sizes, mtimes, found.other_files, found.links_out)
+    return Scan(found.root, found.paths.select(numbers), sizes, mtimes, found.other_files, found.links_out, found.bounds)
 
 
 def _store(prepared: Prepared, side: Paths, wanted: np.ndarray, labels: Tensor | None, unreadable: Unreadable) -> PreparedStore:

@@ -21,6 +21,7 @@ from typing import Literal
 
 from ssl_core.data.errors import DataError
 from ssl_core.data.paths import Paths
+from ssl_core.data.reading import LeadsOut, bounds_of, lies_below, open_folder_below
 
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif")
 TRAIN = "train"
@@ -38,6 +39,7 @@ class Scan:
     mtimes: array[int]  # when each was last changed, in nanoseconds (st_mtime_ns), int64
     other_files: int  # with another extension
     links_out: int  # symbolic links that leave the data root, not followed
+    bounds: str  # below which every file is opened, see reading.py
 
 
 @dataclass(frozen=True)
@@ -59,50 +61,66 @@ def scan(root: Path, data_root: Path) -> Scan:
 
     Raises DataError for a folder that may not be read.
     """
-    bounds = os.path.realpath(data_root)
+    bounds = bounds_of(data_root)
     walked, others, links_out = _Columns(), 0, 0
     seen: set[int] = set()
     stack = [""]
     while stack:
         prefix = stack.pop()
         folder = os.path.join(root, prefix)
-        with _permitted(folder):
-            status = os.stat(folder)
-            identity = status.st_dev << 64 | status.st_ino  # one number: a tuple takes three times as much
-            if identity in seen:  # a link to a folder above or beside
-                continue
-            seen.add(identity)
-            listing = _Listing(folder, bounds)
+        try:
+            with _permitted(folder), _opened(folder, bounds) as opened:
+                status = os.fstat(opened)
+                identity = status.st_dev << 64 | status.st_ino  # one number: a tuple takes three times as much
+                if identity in seen:  # a link to a folder above or beside
+                    continue
+                seen.add(identity)
+                listing = _Listing(folder, opened, bounds)
+        except LeadsOut:  # it became a link since it was listed
+            links_out += 1
+            continue
         walked.add(prefix, listing)
         others += listing.other_files
         links_out += listing.links_out
         stack.extend(f"{prefix}{name}/" for name in reversed(listing.folders))
-    return Scan(root, *walked.in_order(), others, links_out)
+    return Scan(root, *walked.in_order(), others, links_out, bounds)
 
 
 @contextmanager
 def _permitted(folder: str) -> Iterator[None]:
     try:
         yield
+    except LeadsOut:
+        raise
     except PermissionError as error:
         raise DataError("/data/path", f"the folder {Path(folder).name!r} cannot be read: permission denied.") from error
+
+
+@contextmanager
+def _opened(folder: str, bounds: str) -> Iterator[int]:
+    descriptor = open_folder_below(folder, bounds)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 class _Listing:
     """What lies directly in one folder: its images, in no order, and the folders to go on with, in order."""
 
-    def __init__(self, folder: str, bounds: str) -> None:
+    def __init__(self, folder: str, opened: int, bounds: str) -> None:
+        """`opened`: the folder's descriptor, through which all is asked; `folder`: its path."""
         self.names: list[str] = []
         self.sizes, self.mtimes = array("Q"), array("q")
         self.other_files = self.links_out = 0
         real: list[str] = []
         linked: list[str] = []
-        with os.scandir(folder) as entries:
+        with os.scandir(opened) as entries:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
                 try:
-                    if entry.is_symlink() and not _lies_below(os.path.realpath(entry.path), bounds):
+                    if entry.is_symlink() and not lies_below(os.path.realpath(os.path.join(folder, entry.name)), bounds):
                         self.links_out += 1
                     elif entry.is_dir():
                         (linked if entry.is_symlink() else real).append(entry.name)
@@ -119,10 +137,6 @@ class _Listing:
         self.names.append(name)
         self.sizes.append(status.st_size)
         self.mtimes.append(status.st_mtime_ns)
-
-
-def _lies_below(place: str, bounds: str) -> bool:
-    return place == bounds or place.startswith(bounds.rstrip(os.sep) + os.sep)
 
 
 class _Columns:

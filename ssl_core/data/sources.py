@@ -19,6 +19,7 @@ from statistics import median
 from ssl_core.data.defaults import default_size, resolve_data, stored_size
 from ssl_core.data.errors import BadImage, DataError
 from ssl_core.data.paths import Paths
+from ssl_core.data.reading import bounds_of, open_below
 from ssl_core.data.scan import HELD_OUT, TRAIN, FolderIndex, Scan, iterate_sample, scan, split
 from ssl_core.spec import Cifar10Data, DataConfig, DatasetData, DigitsData, FolderData, ImageNetData, Stl10Data
 
@@ -141,7 +142,7 @@ def _split(data: FolderData | ImageNetData, found: Scan) -> FolderIndex:
 
 
 def _folder_facts(data: FolderData | ImageNetData, found: Scan, index: FolderIndex) -> SourceFacts:
-    size, channels, broken = _typical(found.root, index.train)
+    size, channels, broken = _typical(found.root, index.train, found.bounds)
     notes = list(index.notes)
     sampled = min(SAMPLE, len(index.train))
     if broken:
@@ -163,14 +164,14 @@ def _folder_facts(data: FolderData | ImageNetData, found: Scan, index: FolderInd
     )
 
 
-def _typical(root: Path, paths: Paths) -> tuple[tuple[int, int] | None, int, int]:
+def _typical(root: Path, paths: Paths, bounds: str) -> tuple[tuple[int, int] | None, int, int]:
     """((median width, median height), channels, how many do not open) of an evenly spread sample of headers."""
     from ssl_core.data.images import header  # numpy and Pillow: not needed to import this module
 
     sizes, channels, broken = [], 1, 0
     for at in iterate_sample(len(paths), SAMPLE):
         try:
-            size, bands = header(root / paths[at])
+            size, bands = header(root / paths[at], bounds)
         except BadImage:
             broken += 1
             continue
@@ -186,13 +187,13 @@ def _fingerprint(found: Scan) -> str:
     for path, size in zip(found.paths.encoded(), found.sizes, strict=True):
         digest.update(b"%b\0%d\n" % (path, size))
     for at in iterate_sample(len(found.paths), SAMPLE):
-        digest.update(_beginning(found.root / found.paths[at]))
+        digest.update(_beginning(found.root / found.paths[at], found.bounds))
     return f"sha256:{digest.hexdigest()}"
 
 
-def _beginning(path: Path) -> bytes:
+def _beginning(path: Path, bounds: str) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_below(path, bounds) as file:
             return file.read(SAMPLE_BYTES)
     except OSError:  # gone or not permitted: found again, with its reason, when the images are read
         return b""
@@ -226,7 +227,7 @@ def _packed(data: Cifar10Data | Stl10Data, data_root: Path, folder: str, files: 
         sizes = [(name, (place / name).stat().st_size) for name in files]
     digest = sha256("".join(f"{name}\0{size}\n" for name, size in sizes).encode())
     for name, _ in sizes:
-        digest.update(_beginning(place / name))
+        digest.update(_beginning(place / name, bounds_of(data_root)))
     if isinstance(data, Cifar10Data):
         images, held, classes, side = 50_000, 10_000, CIFAR10_CLASSES, 32
     else:

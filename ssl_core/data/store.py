@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ssl_core.data.cache import Prepared
 from ssl_core.data.errors import BadImage, DataError
-from ssl_core.data.images import load_square
+from ssl_core.data.images import load_file, load_square
 from ssl_core.data.machine import cpus
 
 Progress = Callable[[int, int], None]  # (done, total), called from one thread
@@ -135,8 +135,11 @@ class FileStore:
     the next readable one takes its place; `substitute` says which, and `unreadable` collects what was passed over here.
     """
 
-    def __init__(self, root: Path, paths: Sequence[str], size: int, labels: Tensor | None = None) -> None:
-        self.root, self.paths, self._size, self.labels = root, paths, size, labels
+    def __init__(
+        self, root: Path, paths: Sequence[str], size: int, labels: Tensor | None = None, *, bounds: str | None = None
+    ) -> None:
+        """`bounds`: what is not below it is not read, see reading.py; None: wherever links lead."""
+        self.root, self.paths, self._size, self.labels, self.bounds = root, paths, size, labels, bounds
         self.unreadable: dict[int, str] = {}  # number: reason
 
     @property
@@ -161,7 +164,7 @@ class FileStore:
             if candidate in self.unreadable:
                 continue
             try:
-                into[:] = load_square(self.root / self.paths[candidate], self._size, self._size).transpose(2, 0, 1)
+                into[:] = load_file(self.root / self.paths[candidate], self._size, self.bounds).transpose(2, 0, 1)
                 return candidate
             except BadImage as error:
                 self.unreadable[candidate] = error.reason
@@ -202,6 +205,7 @@ def decode_all(
     *,
     progress: Progress | None = None,
     threads: int | None = None,
+    bounds: str | None = None,
 ) -> tuple[InMemoryStore, Unreadable]:
     """Decode files into memory on a pool of threads (Pillow decodes and resizes without holding Python's lock).
 
@@ -216,7 +220,7 @@ def decode_all(
         stop = min(start + STEP, count)
         for number in range(start, stop):
             try:
-                into[number] = load_square(root / paths[number], size, size).transpose(2, 0, 1)
+                into[number] = load_file(root / paths[number], size, bounds).transpose(2, 0, 1)
             except BadImage as error:
                 reasons[number] = error.reason
         return stop - start
@@ -259,7 +263,7 @@ def choose(
     if not isinstance(store, FileStore):
         return InMemoryStore(center(store.batch(picked), size).contiguous(), labels)
     paths = [store.paths[number] for number in picked.tolist()]
-    decoded, unreadable = decode_all(store.root, paths, store.size, labels, progress=progress)
+    decoded, unreadable = decode_all(store.root, paths, store.size, labels, progress=progress, bounds=store.bounds)
     bad = {path for path, _ in unreadable}
     for number, path in zip(picked.tolist(), paths, strict=True):
         if path in bad:

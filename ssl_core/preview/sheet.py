@@ -98,7 +98,7 @@ def _opened(data: DataConfig, data_root: Path) -> tuple[ImageStore, DataConfig]:
     if isinstance(data, FolderData | ImageNetData):
         index, facts = index_folder(data, data_root)
         data = resolve_data(data, facts, has_gpu)
-        return FileStore(index.root, index.train, stored_size(data)), data
+        return FileStore(index.root, index.train, stored_size(data), bounds=index.found.bounds), data
     facts = describe(data, data_root)
     if not facts.readable:
         raise DataError("/data/download", f"{data.source} is not there yet.", "A preview downloads nothing; a job does.")

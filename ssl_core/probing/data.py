@@ -37,12 +37,17 @@ class Labelled:
 
 
 def load_labelled(
-    spec: MeasureSpec, data_root: Path, stored: int, cache: Cache | None = None, progress: Progress | None = None
+    spec: MeasureSpec,
+    data_root: Path,
+    stored: int,
+    cache: Cache | None = None,
+    progress: Progress | None = None,
+    files_root: Path | None = None,
 ) -> Labelled:
-    """Read the pictures of a spec at `stored` px. Raises DataError."""
+    """Read the pictures of a spec at `stored` px; its label_file lies below `files_root`. Raises DataError."""
     data = spec.data
     if isinstance(data, FolderData | ImageNetData):
-        found = labelled_folder(data, spec.label_file, data_root, spec.seed)
+        found = labelled_folder(data, spec.label_file, data_root, spec.seed, files_root)
         key = _key(found.index, found.fingerprint)
         train, held, unreadable, notes = folder_stores(data, found.index, key, stored, cache, progress)
         kept = Labelled(train, held, found.classes, found.fingerprint, found.split, unreadable, (*found.notes, *notes))
@@ -91,7 +96,7 @@ class Some:
         """Of files again a FileStore, which others know how to stream."""
         if isinstance(store, FileStore):
             paths = [store.paths[number] for number in numbers.tolist()]
-            return FileStore(store.root, paths, store.size, labels_of(store)[numbers])
+            return FileStore(store.root, paths, store.size, labels_of(store)[numbers], bounds=store.bounds)
         return cls(store, numbers)
 
     @property

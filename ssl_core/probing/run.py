@@ -53,14 +53,16 @@ def measure(
     cache: Cache | None = None,
     resume: Sequence[Path] = (),
     asked_to_stop: Callable[[], bool] = lambda: False,
+    files_root: Path | None = None,
 ) -> Path:
     """Measure the encoder in the folder `encoder` on the labelled pictures of the spec; returns the folder of the result.
 
-    resume: folders of earlier attempts, newest first. Raises DataError, EncoderError, Diverged, Stopped.
+    resume: folders of earlier attempts, newest first. files_root: what a label_file is relative to (default: the data root).
+    Raises DataError, EncoderError, Diverged, Stopped.
     """
     manifest = read_manifest(encoder)
     stored = manifest.preprocessing.resize.short_side
-    data = load_labelled(spec, data_root, stored, cache, preparing(events, asked_to_stop))
+    data = load_labelled(spec, data_root, stored, cache, preparing(events, asked_to_stop), files_root)
     for note in data.notes:
         events.emit("warning", message=note)
     run = _Run(spec, manifest, encoder, data, out, Said(events, 1, asked_to_stop), resume)

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from ssl_core.spec.base import Config
 
 Statistics = tuple[float, ...]
+DATASET_ID = r"^ds_[0-9A-HJKMNP-TV-Z]{26}$"
 
 
 class _DataBase(Config):
@@ -51,6 +52,19 @@ class _DataBase(Config):
         return value
 
 
+class _FilesData(_DataBase):
+    """What sources of many files have in common."""
+
+    max_unreadable: float = Field(
+        0.05, ge=0, le=1, description="Share of the files to train on that may be unreadable; with more the job fails."
+    )
+    dataset: str | None = Field(
+        None,
+        pattern=DATASET_ID,
+        description="The registered or uploaded dataset that this is; the service puts it here, and `path` belongs to it.",
+    )
+
+
 def relative(path: str) -> str:
     """Refuse, already in the text, what leads out of the data root (symbolic links are checked where the folder is read)."""
     pure = PurePosixPath(path)
@@ -87,7 +101,7 @@ class Stl10Data(_DownloadableData):
     source: Literal["stl10"] = "stl10"
 
 
-class ImageNetData(_DataBase):
+class ImageNetData(_FilesData):
     """ImageNet in class folders: <path>/train and <path>/val."""
 
     source: Literal["imagenet"] = "imagenet"
@@ -98,7 +112,7 @@ class ImageNetData(_DataBase):
     _check_path = field_validator("path")(relative)
 
 
-class FolderData(_DataBase):
+class FolderData(_FilesData):
     """Any folder of images, nested or flat. Class subfolders, if there are any, are labels for evaluation only."""
 
     source: Literal["folder"] = "folder"
@@ -122,7 +136,7 @@ class DatasetData(_DataBase):
     """A dataset registered with the service (POST /datasets)."""
 
     source: Literal["dataset"] = "dataset"
-    id: str = Field(pattern=r"^ds_[0-9A-HJKMNP-TV-Z]{26}$")
+    id: str = Field(pattern=DATASET_ID)
 
 
 DataConfig = Annotated[

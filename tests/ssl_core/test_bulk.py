@@ -225,7 +225,7 @@ class TestPictures:
         photos.mkdir()
         for number in range(5):
             Image.new("RGB", (33, 33) if number == 2 else (40, 40), (number * 20, 0, 0)).save(photos / f"{number}.png")
-        with Pictures(photos, 16, 16, 2) as pictures:
+        with Pictures(photos, 16, 16, 2, bounds=str(photos)) as pictures:
             [batch] = pictures.each([[f"{number}.png" for number in range(5)]], lambda batch: batch)
             assert [error is None for error in batch.errors] == [True, True, False, True, True]
             assert "status 11" in str(batch.errors[2])
@@ -237,7 +237,7 @@ class TestPictures:
         paths = [str(file.relative_to(photos)) for file in sorted(photos.rglob("*.jpg")) if file.name != "004.jpg"]
         batches = [paths[start : start + 20] for start in range(0, len(paths), 20)]
         seen = []
-        with Pictures(photos, 32, 40, 2) as pictures:
+        with Pictures(photos, 32, 40, 2, bounds=str(photos)) as pictures:
             assert len(batches) > 2 * pictures.slots and BATCH >= 20
             copied = pictures.each(batches, lambda batch: (batch.paths, batch.pixels.copy()))
             for names, copies in copied:

@@ -88,16 +88,16 @@ class TestUnreadable:
             (root / f"p/bad{i}.png").write_bytes(b"")
         images, unreadable = decode_all(root / "p", [f"bad{i}.png" for i in range(30)] + ["good.png"], 16)
         assert len(images) == 1 and len(unreadable) == 30
-        data = load_data(FolderData(path="p", held_out=0.001), root)
+        data = load_data(FolderData(path="p", held_out=0.001, max_unreadable=1), root)
         assert data.unreadable_count == 30 and len(data.unreadable) == 20
 
     def test_none_left_or_more_than_allowed(self, write) -> None:
         root = write("p/a.png", "p/b.png", "p/c.png")
         (root / "p/a.png").write_bytes(b"")
-        source = FolderData(path="p", held_out=0.001)
+        source = FolderData(path="p", held_out=0.001, max_unreadable=0.34)
         assert load_data(source, root).unreadable_count == 1
-        with pytest.raises(DataError, match="1 of 3 images in 'p' are unreadable"):
-            load_data(source, root, max_unreadable=0.05)
+        with pytest.raises(DataError, match=r"1 of 3 images in 'p' are unreadable, more than the 5 % of data\.max_unreadable"):
+            load_data(source.changed(max_unreadable=0.05), root)
         for name in "bc":
             (root / f"p/{name}.png").write_bytes(b"")
         for kind in ("always", "never"):
