@@ -68,6 +68,7 @@ def create_app(settings: Settings | None = None, *, warm: bool = True) -> FastAP
                 warming.cancel()
                 await asyncio.gather(warming, return_exceptions=True)
             await services.keyring.close()
+            await asyncio.to_thread(services.wake.close)
             await services.batcher.close()
             services.embedders.close()
             services.decoders.shutdown(wait=True, cancel_futures=True)
