@@ -62,7 +62,7 @@ def validated(model: type[Model], value: dict[str, Any]) -> Model:
 
 
 def from_strings(model: type[BaseModel], value: dict[str, Any]) -> dict[str, Any]:
-    """Fields of a form or a query, where numbers and truth values are text, as JSON would have them; what is wrong stays as it is."""
+    """Fields of a form or a query, where numbers and truth values are text, as JSON has them; what is wrong stays."""
     return {name: _typed(model, name, text) for name, text in value.items()}
 
 
@@ -77,7 +77,8 @@ def _typed(model: type[BaseModel], name: str, text: Any) -> Any:
 
 @lru_cache
 def _adapter(model: type[BaseModel], name: str) -> TypeAdapter[Any]:
-    return TypeAdapter(model.model_fields[name].annotation)
+    form: Any = model.model_fields[name].annotation
+    return TypeAdapter(form)
 
 
 def _deeper(value: object, limit: int) -> bool:

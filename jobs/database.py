@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from alembic.config import Config  # imported late: it takes a tenth of a second of the API's start
 
 T = TypeVar("T")
+audit = logging.getLogger("audit")
 _BUSY_MS = 15_000
 _IDLE_MS = 15_000  # our transactions are a few statements, never a pause
 _NETWORK = {
@@ -49,6 +51,17 @@ def _filtered(state: ORMExecuteState) -> None:
         state.statement = state.statement.options(*options)
 
 
+def told_at_commit(session: Session, message: str, about: dict[str, Any]) -> None:
+    """Log a change with who and why when, and if, it is committed."""
+    session.info.setdefault("changes", []).append((message, about))
+
+
+@event.listens_for(_Session, "after_commit")
+def _tell(session: Session) -> None:
+    for message, about in session.info.pop("changes", ()):
+        audit.info("%s", message, extra={"about": about})
+
+
 class Database:
     """Hands out transactions."""
 
@@ -68,7 +81,7 @@ class Database:
     @contextlib.contextmanager
     def write(self) -> Iterator[Session]:
         """A transaction that commits at the end of the block and rolls back on an exception. Raises Unavailable."""
-        with _unavailable(), self._own_turn(), _Session(self.engine, info=self._info) as session, session.begin():
+        with _unavailable(), self._own_turn(), _Session(self.engine, info=dict(self._info)) as session, session.begin():
             yield session
 
     def together(self, work: Callable[[Session], T]) -> T:
@@ -135,7 +148,7 @@ def connect(url: str) -> Database:
         return Database(_sqlite(parsed))
     if parsed.get_backend_name() == "postgresql":
         return Database(_postgres(parsed.set(drivername="postgresql+psycopg")))
-    raise ValueError(f"IMPRINT_DATABASE_URL = {url!r}: use sqlite:///… or postgresql://…")
+    raise ValueError(f"IMPRINT_DATABASE_URL = {parsed.render_as_string(hide_password=True)!r}: use sqlite:///… or postgresql://…")
 
 
 def _postgres(url: URL) -> Engine:

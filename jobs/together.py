@@ -9,7 +9,8 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
@@ -26,6 +27,7 @@ class _Part:
     """What one thread wants to have written, and what became of it."""
 
     work: Callable[[Session], Any]
+    context: Context = field(default_factory=copy_context)  # of the thread that asked: whose request it was
     done: bool = False
     value: Any = None
     error: Unavailable | None = None
@@ -64,7 +66,7 @@ class Together:
             try:
                 with write() as session:
                     for part in parts:
-                        part.value = part.work(session)
+                        part.value = part.context.run(part.work, session)
             except Unavailable as error:
                 for part in parts:
                     part.error = error
