@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -13,6 +12,7 @@ from fastapi import FastAPI
 
 from api.main import create_app
 from api.protocol import bounded
+from jobs import logs
 from jobs.errors import Unavailable
 from jobs.keys import any_stored
 from jobs.settings import Settings, get_settings
@@ -47,12 +47,12 @@ def refusal(settings: Settings) -> str | None:
 
 
 def main() -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     share_processors()
     few_arenas()  # decoders and requests come and go in dozens of threads
     if "--insecure" in sys.argv[1:]:
         os.environ["IMPRINT_INSECURE"] = "1"
     settings = get_settings()
+    logs.set_up(settings)
     try:
         why = refusal(settings)
     except Unavailable as error:
@@ -67,7 +67,7 @@ def main() -> int:
         port=settings.port,
         http=bounded(settings.head_seconds),
         access_log=False,
-        log_level=os.environ.get("IMPRINT_LOG_LEVEL", "info").lower(),
+        log_config=None,  # uvicorn's lines go the way of ours
         timeout_graceful_shutdown=GRACE_SECONDS,
         server_header=False,
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import orjson
 from fastapi import Request
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from api.errors import Problem, invalid
 from ssl_core.spec.base import explain
@@ -58,6 +59,26 @@ def validated(model: type[Model], value: dict[str, Any]) -> Model:
         return model.model_validate(value)
     except ValidationError as error:
         raise invalid([explain(each) for each in error.errors(include_url=False)]) from None
+
+
+def from_strings(model: type[BaseModel], value: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a form or a query, where numbers and truth values are text, as JSON has them; what is wrong stays."""
+    return {name: _typed(model, name, text) for name, text in value.items()}
+
+
+def _typed(model: type[BaseModel], name: str, text: Any) -> Any:
+    if name not in model.model_fields or not isinstance(text, str):
+        return text
+    try:
+        return _adapter(model, name).validate_strings(text)
+    except ValidationError:
+        return text
+
+
+@lru_cache
+def _adapter(model: type[BaseModel], name: str) -> TypeAdapter[Any]:
+    form: Any = model.model_fields[name].annotation
+    return TypeAdapter(form)
 
 
 def _deeper(value: object, limit: int) -> bool:

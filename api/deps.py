@@ -27,6 +27,7 @@ from jobs.records import EncoderRecord
 from jobs.repository import Repository
 from jobs.settings import Settings
 from jobs.uploads import Uploads
+from jobs.wakeups import Wakeups
 
 _ULID = r"[0-9A-HJKMNP-TV-Z]{26}"
 
@@ -44,6 +45,7 @@ class Services:
     indexes: OpenIndexes
     keyring: Keyring
     rate: Rate
+    wake: Wakeups = field(default_factory=Wakeups)
     draining: threading.Event = field(default_factory=threading.Event)
     streams: Counter[str] = field(default_factory=Counter)  # open event streams by key
     uploading: Counter[str] = field(default_factory=Counter)  # uploads that arrive or are unpacked, by key
@@ -74,7 +76,7 @@ class Services:
         return Artifacts(self.settings.home)
 
 
-def services(request: Request) -> Services:
+async def services(request: Request) -> Services:
     """The one way of a route to anything: what the caller may not see is not there."""
     found = request.app.state.services
     assert isinstance(found, Services)
@@ -84,7 +86,7 @@ def services(request: Request) -> Services:
 ServicesDep = Annotated[Services, Depends(services)]
 
 
-def repository(services: ServicesDep) -> Repository:
+async def repository(services: ServicesDep) -> Repository:
     return services.repository
 
 
@@ -102,15 +104,15 @@ def known_id(prefix: str, given: str) -> str:
     return given
 
 
-def _job_id(job_id: Annotated[str, PathParameter(description="The job's id, `job_…`.")]) -> str:
+async def _job_id(job_id: Annotated[str, PathParameter(description="The job's id, `job_…`.")]) -> str:
     return known_id("job", job_id)
 
 
-def _encoder_id(encoder_id: Annotated[str, PathParameter(description="The encoder's id, `enc_…`.")]) -> str:
+async def _encoder_id(encoder_id: Annotated[str, PathParameter(description="The encoder's id, `enc_…`.")]) -> str:
     return known_id("enc", encoder_id)
 
 
-def _dataset_id(dataset_id: Annotated[str, PathParameter(description="The dataset's id, `ds_…`.")]) -> str:
+async def _dataset_id(dataset_id: Annotated[str, PathParameter(description="The dataset's id, `ds_…`.")]) -> str:
     return known_id("ds", dataset_id)
 
 

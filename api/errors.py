@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match
 
 from jobs.errors import Conflict, Fenced, JobsError, KeyReused, NotAllowed, NotFound, TooMany, Unavailable
 from ssl_core.spec.base import explain
@@ -45,6 +46,7 @@ KINDS: dict[str, tuple[int, str]] = {  # name: (status, title)
 _OPENAI_CODES = {"not-found": "model_not_found", "unauthorized": "invalid_api_key", "busy": "rate_limit_exceeded"}
 _BY_STATUS = {status: name for name, (status, _) in KINDS.items()}
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 Errors = Sequence[tuple[str, str]]  # (JSON pointer into the body, sentence)
 
 
@@ -123,7 +125,7 @@ def respond(request_id: str, problem: Problem, path: str) -> Response:
         orjson.dumps(openai_body(problem) if openai else problem_body(request_id, problem)),
         problem.status,
         media_type="application/json" if openai else "application/problem+json",
-        headers={"X-Request-Id": request_id, **problem.headers},
+        headers={"X-Request-Id": request_id, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", **problem.headers},
     )
 
 
@@ -152,9 +154,15 @@ def _from_http(error: HTTPException) -> Problem:
     detail = str(error.detail)
     if error.status_code == 404:
         detail = "There is nothing at this address; /docs lists every address."
-    if error.status_code == 405:
-        detail = f"Allowed here: {(error.headers or {}).get('Allow', '')}"
     return Problem(kind, detail, headers=error.headers)
+
+
+def _not_allowed(request: Request) -> Problem:
+    """405 with every method of the address: Starlette itself names those of the first route that it finds there."""
+    asked = ({**request.scope, "method": method} for method in METHODS)
+    found = [each["method"] for each in asked if any(route.matches(each)[0] is Match.FULL for route in request.app.routes)]
+    allowed = ", ".join(found)
+    return Problem("method-not-allowed", f"Allowed here: {allowed}", headers={"Allow": allowed})
 
 
 _JOBS_KINDS: dict[type[JobsError], str] = {
@@ -193,7 +201,7 @@ def install(app: FastAPI) -> None:
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return _answer(request, _from_http(error))
+        return _answer(request, _not_allowed(request) if error.status_code == 405 else _from_http(error))
 
     async def on_jobs(request: Request, error: Exception) -> Response:
         assert isinstance(error, JobsError)

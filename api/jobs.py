@@ -16,7 +16,6 @@ from api.deps import JobId, Limit, Mine, Repo, Services, ServicesDep, cursor
 from api.errors import Problem
 from api.kinds import KINDS, planned
 from api.schemas import JobBody, JobStatusName, ListOf, Validated
-from jobs.queue import enqueue
 from jobs.records import JobRecord
 from ssl_core.spec import METHOD_NAMES
 from ssl_core.spec.base import nearest
@@ -65,7 +64,7 @@ def queued(request: Request, response: Response, services: Services, body: dict[
             record = services.repository.create(
                 planned(body, services).draft(key, digest), max_queued=services.settings.max_queued
             )
-            enqueue(record.id)  # a wake-up only: without the broker, a worker's sweep finds the job
+            services.wake(record.id)  # soon; without the broker, a worker's sweep finds the job
     response.headers["Location"] = f"/jobs/{record.id}"
     return job_body(record)
 
@@ -119,11 +118,11 @@ def pause(job_id: JobId, repository: Repo) -> JobBody:
 
 
 @router.post("/{job_id}/resume", status_code=202, response_model=JobBody, summary="Resume a job")
-def resume(job_id: JobId, repository: Repo) -> JobBody:
+def resume(job_id: JobId, services: ServicesDep) -> JobBody:
     """A paused, failed or cancelled job goes back into the queue and continues from its last checkpoint. Idempotent."""
-    record = repository.resume(job_id)
+    record = services.repository.resume(job_id)
     if record.status == "queued":
-        enqueue(record.id)
+        services.wake(record.id)
     return job_body(record)
 
 

@@ -33,13 +33,16 @@ from api import (
 )
 from api.access import allowed
 from api.batcher import Batcher
+from api.deadline import Deadline
 from api.deps import Services
 from api.embedders import Embedders
+from api.headers import SafeHeaders
 from api.indexes import OpenIndexes
 from api.keyring import Keyring
 from api.limits import Rate
 from api.middleware import Gate
 from api.telemetry import Telemetry
+from api.told import Told
 from api.warming import keep_warm
 from jobs.database import connect, migrate
 from jobs.keys import Keys
@@ -68,6 +71,7 @@ def create_app(settings: Settings | None = None, *, warm: bool = True) -> FastAP
                 warming.cancel()
                 await asyncio.gather(warming, return_exceptions=True)
             await services.keyring.close()
+            await asyncio.to_thread(services.wake.close)
             await services.batcher.close()
             services.embedders.close()
             services.decoders.shutdown(wait=True, cancel_futures=True)
@@ -83,7 +87,10 @@ def create_app(settings: Settings | None = None, *, warm: bool = True) -> FastAP
         dependencies=[Depends(allowed)],  # of every route, those to come too
     )
     errors.install(app)
+    app.add_middleware(Deadline, seconds=chosen.request_seconds)  # innermost
+    app.add_middleware(Told)
     app.add_middleware(Gate, settings=chosen, telemetry=telemetry)
+    app.add_middleware(SafeHeaders)
     for room in (jobs, sharing, job_parts, bulk, measuring, preview, encoders, search, datasets, embed, openai, health):
         app.include_router(room.router)
 

@@ -76,6 +76,21 @@ class OpenAIModels(Answer):
     data: list[OpenAIModel]
 
 
+class OpenAIFault(Answer):
+    """What was wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class OpenAIProblem(Answer):
+    """Every answer of /v1 that is not a success."""
+
+    error: OpenAIFault
+
+
 @router.post("/embeddings", response_model=OpenAIEmbeddings, summary="Embed pictures, for OpenAI's clients")
 async def embeddings(request: Request, services: ServicesDep) -> Response:
     """As POST /embed, in the form of OpenAI's embeddings."""

@@ -13,11 +13,12 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api import examples
+from api.access import OPEN
 from api.bulk_schemas import EmbedCreate
 from api.dataset_schemas import DatasetCreate
 from api.embed_schemas import EmbedOptions, EmbedRequest
 from api.measure_schemas import MeasureCreate
-from api.openai import OpenAIRequest
+from api.openai import OpenAIProblem, OpenAIRequest
 from api.pictures import MAX_IMAGES
 from api.planned import SHARED
 from api.planning import SECTIONS
@@ -29,6 +30,7 @@ from ssl_core.spec.embed import EmbedSpec
 from ssl_core.spec.index import IndexSpec
 from ssl_core.spec.probe import SPECS
 
+KEY = {"type": "http", "scheme": "bearer", "description": "An API key. Asked for where there is one, see docs/operations.md."}
 _REF = "#/components/schemas/"
 _MEASURES = tuple(model.__name__ for model in SPECS.values())
 _BODIES: dict[tuple[str, str], tuple[type[BaseModel], dict[str, Any]]] = {
@@ -38,6 +40,13 @@ _BODIES: dict[tuple[str, str], tuple[type[BaseModel], dict[str, Any]]] = {
     ("patch", "/jobs/{job_id}"): (JobPatch, {"share": examples.JOB_PATCH}),
     ("put", "/aliases/{name}"): (AliasPut, {"encoder": examples.ALIAS_PUT}),
     ("post", "/encoders/{encoder_id}/index"): (IndexCreate, {"vectors": examples.INDEX_CREATE}),
+}
+_FILES: dict[tuple[str, str], tuple[str, ...]] = {  # (method, path): the forms of the answer that are files or streams
+    ("get", "/encoders/{encoder_id}/download"): ("application/zip",),
+    ("get", "/encoders/{encoder_id}/report"): ("text/csv",),
+    ("get", "/jobs/{job_id}/events"): ("text/event-stream",),
+    ("get", "/jobs/{job_id}/vectors/{part}"): ("application/vnd.apache.parquet",),
+    ("post", "/embed"): ("application/x-npy", "application/vnd.apache.arrow.stream"),
 }
 
 
@@ -62,9 +71,16 @@ def document(app: FastAPI) -> dict[str, Any]:
         _embed(made["paths"]["/embed"]["post"])
         _upload(made["paths"]["/datasets"]["post"])
         _search(made["paths"]["/encoders/{encoder_id}/search"]["post"])
-        for operations in made["paths"].values():
+        for (method, path), kinds in _FILES.items():
+            content = made["paths"][path][method]["responses"]["200"].setdefault("content", {})
+            content |= {kind: {"schema": {"type": "string", "format": "binary"}} for kind in kinds}
+        result = made["paths"]["/jobs/{job_id}/result"]["get"]["responses"]["200"]
+        result["content"] = {"application/json": {"schema": {"type": "object"}}}
+        made["components"]["securitySchemes"] = {"key": KEY}
+        for path, operations in made["paths"].items():
             for operation in operations.values():
-                _problems(operation)
+                operation["security"] = [{"key": []}] if path not in OPEN else []
+                _problems(operation, path)
         app.openapi_schema = made
     return app.openapi_schema
 
@@ -72,7 +88,8 @@ def document(app: FastAPI) -> dict[str, Any]:
 def _models() -> dict[str, Any]:
     """Schemas of the bodies and of TrainSpec; the sections of JobCreate and the spec of a job are TrainSpec's own."""
     bodies = (
-        JobCreate, EmbedCreate, IndexJobCreate, IndexCreate, MeasureCreate, DatasetCreate, AliasPut, JobPatch, ProblemBody
+        JobCreate, EmbedCreate, IndexJobCreate, IndexCreate, MeasureCreate, DatasetCreate, AliasPut, JobPatch, ProblemBody,
+        OpenAIProblem,
     )  # fmt: skip
     embedding, searching = (EmbedOptions, EmbedRequest, OpenAIRequest), (SearchOptions, SearchRequest)
     models: tuple[type[BaseModel], ...] = (*bodies, *embedding, *searching, TrainSpec, EmbedSpec, IndexSpec, *SPECS.values())
@@ -123,7 +140,6 @@ def _embed(operation: dict[str, Any]) -> None:
             "image/*": {"schema": image, "examples": {"raw": {"summary": "curl --data-binary @a.jpg '/embed?encoder=latest'"}}},
         },
     }
-    operation["responses"]["200"]["content"]["application/x-npy"] = {"schema": image}
 
 
 def _upload(operation: dict[str, Any]) -> None:
@@ -163,8 +179,11 @@ def _examples(shown: dict[str, Any]) -> dict[str, Any]:
     return {name: {"summary": name.replace("_", " "), "value": value} for name, value in shown.items()}
 
 
-def _problems(operation: dict[str, Any]) -> None:
+def _problems(operation: dict[str, Any], path: str) -> None:
     """One entry for everything that is not a success, instead of FastAPI's 422 in a form that is not ours."""
     operation["responses"].pop("422", None)
-    content = {"application/problem+json": {"schema": {"$ref": _REF + "ProblemBody"}}}
+    kind, model = (
+        ("application/json", "OpenAIProblem") if path.startswith("/v1/") else ("application/problem+json", "ProblemBody")
+    )
+    content = {kind: {"schema": {"$ref": _REF + model}}}
     operation["responses"]["default"] = {"description": "What was wrong, and what would be right.", "content": content}

@@ -17,7 +17,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from api.body import encodable_kind, is_json, media_type, parse_object, validated
+from api.body import encodable_kind, from_strings, is_json, media_type, parse_object, validated
 from api.embed_schemas import EmbedOptions, EmbedRequest
 from api.errors import Problem, invalid
 from api.middleware import MIB
@@ -64,14 +64,14 @@ async def read(request: Request) -> Asked:
         body = await request.body()
         if not body:
             raise invalid([("", "the body is empty; send the bytes of one picture")])
-        return Asked(validated(EmbedOptions, query), [sized(body)])
+        return Asked(validated(EmbedOptions, from_strings(EmbedOptions, query)), [sized(body)])
     said = f"{encodable_kind(kind)} is none of them" if kind else "the request names no Content-Type"
     detail = f"Send pictures as multipart/form-data, application/json, or one image/* body; {said}."
     raise Problem("unsupported-media-type", detail)
 
 
 def _from_json(body: bytes, query: dict[str, str]) -> Asked:
-    asked = validated(EmbedRequest, {**query, **parse_object(body)})
+    asked = validated(EmbedRequest, {**from_strings(EmbedOptions, query), **parse_object(body)})
     counted(len(asked.images), "/images")
     options = EmbedOptions(**asked.model_dump(exclude={"images"}))
     return Asked(options, [from_text(text) for text in asked.images])
@@ -80,7 +80,7 @@ def _from_json(body: bytes, query: dict[str, str]) -> Asked:
 async def _from_form(request: Request, query: dict[str, str]) -> Asked:
     options, pictures = await form_of(request, query, "images")
     counted(len(pictures), "/images")
-    return Asked(validated(EmbedOptions, options), pictures)
+    return Asked(validated(EmbedOptions, from_strings(EmbedOptions, options)), pictures)
 
 
 async def form_of(request: Request, query: dict[str, str], field: str) -> tuple[dict[str, Any], list[Picture]]:

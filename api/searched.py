@@ -11,7 +11,7 @@ import numpy as np
 from fastapi import Request
 from numpy.typing import NDArray
 
-from api.body import is_json, media_type, parse_object, validated
+from api.body import from_strings, is_json, media_type, parse_object, validated
 from api.errors import Problem, invalid
 from api.pictures import Picture, form_of, from_text, sized
 from api.search_schemas import SearchOptions, SearchRequest
@@ -31,17 +31,17 @@ async def read(request: Request) -> Wanted:
     kind = media_type(request)
     query: dict[str, Any] = dict(request.query_params.items())
     if is_json(kind):
-        return _from_json({**query, **parse_object(await request.body())})
+        return _from_json({**from_strings(SearchOptions, query), **parse_object(await request.body())})
     if kind == "multipart/form-data":
         options, pictures = await form_of(request, query, "image")
         if len(pictures) != 1:
             raise invalid([("/image", f"{len(pictures)} pictures were sent; a search is for one, in the field 'image'")])
-        return Wanted(validated(SearchOptions, options), pictures[0])
+        return Wanted(validated(SearchOptions, from_strings(SearchOptions, options)), pictures[0])
     if kind.startswith("image/") or kind == "application/octet-stream":
         body = await request.body()
         if not body:
             raise invalid([("", "the body is empty; send the bytes of one picture")])
-        return Wanted(validated(SearchOptions, query), sized(body))
+        return Wanted(validated(SearchOptions, from_strings(SearchOptions, query)), sized(body))
     detail = "Send application/json with `image` or `vector`, multipart/form-data with `image`, or one image/* body."
     raise Problem("unsupported-media-type", detail)
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-from collections.abc import Iterator, Sequence
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, Executable, Row, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -19,10 +21,13 @@ from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.sql.base import ExecutableOption
 
 from jobs.errors import Unavailable
+from jobs.together import Together
 
 if TYPE_CHECKING:
     from alembic.config import Config  # imported late: it takes a tenth of a second of the API's start
 
+T = TypeVar("T")
+audit = logging.getLogger("audit")
 _BUSY_MS = 15_000
 _IDLE_MS = 15_000  # our transactions are a few statements, never a pause
 _NETWORK = {
@@ -46,24 +51,56 @@ def _filtered(state: ORMExecuteState) -> None:
         state.statement = state.statement.options(*options)
 
 
+def told_at_commit(session: Session, message: str, about: dict[str, Any]) -> None:
+    """Log a change with who and why when, and if, it is committed."""
+    session.info.setdefault("changes", []).append((message, about))
+
+
+@event.listens_for(_Session, "after_commit")
+def _tell(session: Session) -> None:
+    for message, about in session.info.pop("changes", ()):
+        audit.info("%s", message, extra={"about": about})
+
+
 class Database:
     """Hands out transactions."""
 
-    def __init__(self, engine: Engine, options: Sequence[ExecutableOption] = ()) -> None:
-        """options: added to every SELECT, see `access.seen_by`."""
+    def __init__(self, engine: Engine, options: Sequence[ExecutableOption] = (), of: Database | None = None) -> None:
+        """options: added to every SELECT, see `access.seen_by`. of: the same without them."""
         self.engine = engine
+        self._whole = of or self
+        self._group: Together = of._group if of else Together()
+        self._turn: threading.Lock | None = engine.get_execution_options().get("imprint_turn")
         self._reading = engine.execution_options(imprint_reads=True)
         self._info = {"options": tuple(options)}
 
     def only(self, options: Sequence[ExecutableOption]) -> Database:
         """The same database, seen through these options."""
-        return Database(self.engine, options) if options else self
+        return Database(self.engine, options, self._whole) if options else self
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Session]:
         """A transaction that commits at the end of the block and rolls back on an exception. Raises Unavailable."""
-        with _unavailable(), _Session(self.engine, info=self._info) as session, session.begin():
+        with _unavailable(), self._own_turn(), _Session(self.engine, info=dict(self._info)) as session, session.begin():
             yield session
+
+    def together(self, work: Callable[[Session], T]) -> T:
+        """`work` in a transaction that it may share with others' and that sees everything; may be called twice. Raises what work
+        raises, and Unavailable."""
+        return self._group.run(self._whole.write, work)
+
+    @contextlib.contextmanager
+    def _own_turn(self) -> Iterator[None]:
+        """On SQLite the threads of a process write one after the other: its own waiting is by polls of up to 100 ms."""
+        if self._turn is None:
+            yield
+            return
+        if not self._turn.acquire(timeout=_BUSY_MS / 1000):
+            raise Unavailable("the database does not answer: another thread has been writing for too long")
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Session]:
@@ -111,7 +148,7 @@ def connect(url: str) -> Database:
         return Database(_sqlite(parsed))
     if parsed.get_backend_name() == "postgresql":
         return Database(_postgres(parsed.set(drivername="postgresql+psycopg")))
-    raise ValueError(f"IMPRINT_DATABASE_URL = {url!r}: use sqlite:///… or postgresql://…")
+    raise ValueError(f"IMPRINT_DATABASE_URL = {parsed.render_as_string(hide_password=True)!r}: use sqlite:///… or postgresql://…")
 
 
 def _postgres(url: URL) -> Engine:
@@ -153,7 +190,7 @@ def _sqlite(url: Any) -> Engine:
         reads = connection.get_execution_options().get("imprint_reads")
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
-    return engine
+    return engine.execution_options(imprint_turn=threading.Lock())
 
 
 def migrate(url: str) -> None:

@@ -56,6 +56,8 @@ class Job(Base):
         Index("ix_jobs_status", "status", "id"),
         Index("ix_jobs_method", "method", "id"),
         Index("ix_jobs_owner", "owner", "id"),
+        Index("ix_jobs_queue", "owner", "status", "id"),
+        Index("ix_jobs_woken", "status", "woken_ms"),
     )
 
 

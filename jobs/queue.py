@@ -9,6 +9,7 @@ import contextlib
 import logging
 import socket
 from functools import lru_cache
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from celery import Celery
@@ -59,12 +60,23 @@ def enqueue(job_id: str) -> bool:
         log.warning("%s: the broker does not answer; a worker's sweep will find the job", job_id)
         return False
     try:
-        with celery_app().connection_for_write(connect_timeout=_PATIENCE) as connection:
-            celery_app().send_task(TASK, args=[job_id], queue=QUEUE, retry=False, connection=connection, ignore_result=True)
+        with connection() as opened:
+            send(job_id, opened)
     except (BrokerError, OSError) as error:
         log.warning("%s: no wake-up sent: %s", job_id, error)
         return False
     return True
+
+
+def connection() -> Any:
+    """A new connection to send wake-ups by. Connects when it is first used."""
+    return celery_app().connection_for_write(connect_timeout=_PATIENCE)
+
+
+def send(job_id: str, opened: Any) -> None:
+    """Send the wake-up by an open connection. Raises OSError or BrokerError."""
+    producer = celery_app().amqp.Producer(opened.default_channel, auto_declare=False)
+    celery_app().send_task(TASK, args=[job_id], queue=QUEUE, retry=False, producer=producer, ignore_result=True)
 
 
 def pending() -> int:

@@ -64,7 +64,8 @@ class Repository(Lifecycle, Catalogue):
         """
         owner = self.caller.owner if draft.owner is None else draft.owner
         try:
-            with self.database.write() as session:
+
+            def made(session: Session) -> JobRecord:
                 now = self.database.now_ms(session)
                 self._room(session, owner, max_queued)
                 must_have_dataset(session, draft.spec)
@@ -93,6 +94,8 @@ class Repository(Lifecycle, Catalogue):
                 session.add_all(JobLabel(job_id=job.id, key=key, value=value) for key, value in draft.labels.items())
                 note(session, job, now, "created", {"by": self.caller.name, "notes": draft.notes})
                 return job_record(job)
+
+            return self.database.together(made)
         except IntegrityError:
             if draft.idempotency_key is None:
                 raise
@@ -110,8 +113,8 @@ class Repository(Lifecycle, Catalogue):
     def _room(session: Session, owner: str, most: int | None) -> None:
         if most is None:
             return
-        waiting = select(func.count()).select_from(Job).where(Job.status == JobStatus.QUEUED, Job.owner == owner)
-        if (session.scalar(waiting) or 0) >= most:
+        last = select(Job.id).where(Job.owner == owner, Job.status == JobStatus.QUEUED).order_by(Job.id).offset(most - 1).limit(1)
+        if session.scalar(last) is not None:
             raise TooMany(f"{most} jobs wait in the queue already, the most that one owner may have there; cancel some, or wait")
 
     # Reading

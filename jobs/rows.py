@@ -8,6 +8,8 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from jobs import logs
+from jobs.database import told_at_commit
 from jobs.errors import Conflict, KeyReused, NotFound
 from jobs.models import Alias, Dataset, Encoder, Event, IdempotencyKey, Job
 from jobs.records import DatasetRecord, EncoderRecord, JobRecord
@@ -43,6 +45,13 @@ def must_have_dataset(session: Session, spec: dict[str, Any]) -> None:
 def note(session: Session, job: Job, now: int, type_: str, data: dict[str, Any]) -> None:
     """Add to what happened to the job."""
     session.add(Event(job_id=job.id, at_ms=now, type=type_, data={"attempt": job.attempt, **data}))
+    if "by" in data:  # somebody did it: it is said in the log as well, once it is true
+        told: dict[str, Any] = {"job": job.id, "attempt": job.attempt, "by": data["by"], "why": data.get("why")}
+        told_at_commit(
+            session,
+            f"{job.id} {type_.replace('_', ' ')}",
+            {**logs.about(), **{name: value for name, value in told.items() if value is not None}},
+        )
 
 
 def made_by_key(session: Session, owner: str, scope: str, key: str, request_hash: str) -> str | None:

@@ -6,7 +6,7 @@ import ipaddress
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from pydantic import ByteSize, Field, field_validator, model_validator
@@ -36,11 +36,17 @@ class Settings(BaseSettings):
         False, description="Listen beyond this machine without keys: everyone who can reach it may do everything."
     )
 
+    log_format: Literal["json", "text"] = Field("text", description="How processes log: one JSON object a line, or for people.")
+
     max_queued: int = Field(1000, ge=1, description="Jobs of one owner that may be queued; more get 429.")
     rate_per_second: float = Field(0, ge=0, description="Requests that one key may make a second; 0: any number. More get 429.")
     rate_burst: int = Field(50, ge=1, description="Requests that it may make at once before that counts.")
     head_seconds: float = Field(20, gt=0, description="A connection that has not said what it wants by then is closed.")
     body_seconds: float = Field(60, gt=0, description="A body that has not arrived by then gets 408.")
+
+    request_seconds: float = Field(
+        300, gt=0, description="An answer that has not begun so long after the request's end is a 504."
+    )
 
     embed_deadline_seconds: float = Field(60, gt=0, description="A request to /embed that takes longer gets 504.")
     embed_max_pending: int = Field(1024, ge=1, description="Images that may wait to be embedded; more get 429.")

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 
 _LOOK = 0.5  # seconds between two looks at the clock, at most
 
@@ -62,7 +63,7 @@ class Lease:
 
 @contextmanager
 def _thread(run: Callable[[], None], over: threading.Event, name: str) -> Iterator[None]:
-    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread = threading.Thread(target=copy_context().run, args=(run,), name=name, daemon=True)  # its lines are about the same job
     thread.start()
     try:
         yield

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from jobs import logs
 from jobs.artifacts import Artifacts
 from jobs.errors import Fenced, JobsError, NotFound, Unavailable
 from jobs.records import Claim, Report
@@ -69,7 +70,8 @@ class Supervisor:
                 message = f"this worker knows no jobs of kind {claim.kind!r}, only {', '.join(KINDS)}"
                 error = {"code": "unknown_kind", "message": message, "hint": "update the worker, then resume the job"}
                 return self.repository.fail(claim.job_id, claim.attempt, error)
-            _Attempt(self, claim, Lease(self.settings.lease_seconds, asked)).run()
+            with logs.bound(attempt=claim.attempt):
+                _Attempt(self, claim, Lease(self.settings.lease_seconds, asked)).run()
         except Fenced as fenced:
             log.warning("%s", fenced)
         except Exception:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from kombu.exceptions import OperationalError as BrokerError
 
-from jobs import queue
+from jobs import logs, queue
 from jobs.artifacts import Artifacts
 from jobs.errors import JobsError
 from jobs.repository import Repository
@@ -50,7 +50,7 @@ class Sweeper:
         """One pass; returns the jobs that were woken. Raises JobsError."""
         expired = self.repository.expire_leases(self.settings.max_attempts)
         for job_id in expired:
-            log.warning("%s: its lease ran out; it is queued again", job_id)
+            log.warning("%s: its lease ran out; it is queued again", job_id, extra={"about": {"job": job_id}})
         woken = [*expired, *(self._overlooked())]
         for job_id in dict.fromkeys(woken):
             self.wake(job_id)
@@ -76,8 +76,9 @@ class Sweeper:
     def _run(self) -> None:
         while not self._stop.wait(self.settings.sweep_seconds):
             try:
-                self.sweep()
+                with logs.bound(part="sweeper"):
+                    self.sweep()
             except JobsError as error:
-                log.warning("sweep: %s", error)
+                log.warning("sweep: %s", error, extra={"about": {"part": "sweeper"}})
             except Exception:
-                log.exception("sweep failed; the next one may not")
+                log.exception("sweep failed; the next one may not", extra={"about": {"part": "sweeper"}})

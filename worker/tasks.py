@@ -15,6 +15,7 @@ from typing import Any
 
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutting_down
 
+from jobs import logs
 from jobs.database import connect, migrate
 from jobs.errors import JobsError
 from jobs.queue import TASK, celery_app, enqueue
@@ -43,14 +44,13 @@ def sweeper() -> Sweeper:
 @app.task(name=TASK)
 def supervise(job_id: str) -> None:
     """Claim the job and see it through. Running it twice does nothing the second time."""
-    Supervisor(repository(), get_settings(), shutdown, enqueue).run(job_id)
+    with logs.bound(job=job_id):
+        Supervisor(repository(), get_settings(), shutdown, enqueue).run(job_id)
 
 
 @setup_logging.connect
 def _logging(**_: Any) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for noisy in ("alembic", "celery.worker.strategy", "celery.app.trace"):  # a line per message, beside our own
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logs.set_up(get_settings())
 
 
 @worker_init.connect

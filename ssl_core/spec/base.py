@@ -5,8 +5,21 @@ from __future__ import annotations
 import difflib
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, model_validator
+from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError
+
+
+def _strict_scalars(schema: Any) -> None:
+    """Mark every bool, int and float of a core schema, wherever it lies, as strict."""
+    if isinstance(schema, dict):
+        if schema.get("type") in ("bool", "int", "float"):
+            schema["strict"] = True
+        for name, part in schema.items():
+            if name not in ("metadata", "default"):
+                _strict_scalars(part)
+    elif isinstance(schema, list | tuple):
+        for part in schema:
+            _strict_scalars(part)
 
 
 def nearest(name: str, valid: list[str]) -> str:
@@ -23,16 +36,24 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Numbers and truth values are what the schema says: neither "5" nor true is a number, and 1 is not true."""
+        schema = handler(source)
+        _strict_scalars(schema)
+        return schema
+
     @model_validator(mode="before")
     @classmethod
     def _unknown_fields(cls, value: Any) -> Any:
         if isinstance(value, dict):
+            known = cls.model_fields  # looked up once: it is a descriptor, and a body has dozens of sections
             for key in value:
-                if key not in cls.model_fields:
+                if key not in known:
                     raise PydanticCustomError(
                         "unknown_field",
                         "'{field}' is not a field here; {hint}",
-                        {"field": str(key), "hint": nearest(str(key), list(cls.model_fields))},
+                        {"field": str(key), "hint": nearest(str(key), list(known))},
                     )
         return value
 
