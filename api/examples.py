@@ -194,3 +194,31 @@ REPORT: dict[str, Any] = {
     },
     "outliers": {"count": 49998, "data": [{"path": "scans/blank.png", "distance": 0.71}], "has_more": True},
 }
+
+_WH, _MSG = "wh_01JZ8X3M6Q4T9V2B7C5D8E1F0G", "msg_01JZ8X3M6Q4T9V2B7C5D8E1F0G"
+WEBHOOK_CREATE: dict[str, Any] = {"url": "https://example.org/imprint", "events": ["job.succeeded", "job.failed"]}
+WEBHOOK_PATCH: dict[str, Any] = {"enabled": True}
+WEBHOOK_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD1dSDEkGD0Zw="
+WEBHOOK: dict[str, Any] = {
+    "id": _WH,
+    **WEBHOOK_CREATE,
+    "enabled": True,
+    "disabled_why": None,
+    "created_at": "2026-07-01T09:00:00Z",
+    "delivered_at": "2026-07-01T10:30:00Z",
+    "delivered": 12,
+    "failed": 0,
+    "owner": "alice",
+}
+DELIVERY: dict[str, Any] = {
+    "id": _MSG,
+    "type": "job.succeeded",
+    "job": _JOB,
+    "status": "pending",
+    "attempts": 2,
+    "created_at": "2026-07-01T10:30:00Z",
+    "tried_at": "2026-07-01T10:30:06Z",
+    "next_at": "2026-07-01T10:30:27Z",
+    "answer": 503,
+    "error": "answered 503: try again later",
+}

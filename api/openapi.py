@@ -24,6 +24,7 @@ from api.planning import SECTIONS
 from api.schemas import AliasPut, JobCreate, ProblemBody
 from api.search_schemas import IndexCreate, IndexJobCreate, SearchOptions, SearchRequest
 from api.sharing import JobPatch
+from api.webhook_schemas import WebhookCreate, WebhookPatch
 from ssl_core.spec import TrainSpec
 from ssl_core.spec.embed import EmbedSpec
 from ssl_core.spec.index import IndexSpec
@@ -38,6 +39,8 @@ _BODIES: dict[tuple[str, str], tuple[type[BaseModel], dict[str, Any]]] = {
     ("patch", "/jobs/{job_id}"): (JobPatch, {"share": examples.JOB_PATCH}),
     ("put", "/aliases/{name}"): (AliasPut, {"encoder": examples.ALIAS_PUT}),
     ("post", "/encoders/{encoder_id}/index"): (IndexCreate, {"vectors": examples.INDEX_CREATE}),
+    ("post", "/webhooks"): (WebhookCreate, {"ends_of_jobs": examples.WEBHOOK_CREATE}),
+    ("patch", "/webhooks/{webhook_id}"): (WebhookPatch, {"enable": examples.WEBHOOK_PATCH}),
 }
 
 
@@ -73,8 +76,18 @@ def _models() -> dict[str, Any]:
     bodies = (
         JobCreate, EmbedCreate, IndexJobCreate, IndexCreate, MeasureCreate, DatasetCreate, AliasPut, JobPatch, ProblemBody
     )  # fmt: skip
+    outbound = (WebhookCreate, WebhookPatch)
     embedding, searching = (EmbedOptions, EmbedRequest, OpenAIRequest), (SearchOptions, SearchRequest)
-    models: tuple[type[BaseModel], ...] = (*bodies, *embedding, *searching, TrainSpec, EmbedSpec, IndexSpec, *SPECS.values())
+    models: tuple[type[BaseModel], ...] = (
+        *bodies,
+        *outbound,
+        *embedding,
+        *searching,
+        TrainSpec,
+        EmbedSpec,
+        IndexSpec,
+        *SPECS.values(),
+    )
     _, found = models_json_schema([(model, "validation") for model in models], ref_template=_REF + "{model}")
     schemas: dict[str, Any] = found["$defs"]
     sections, body = schemas["TrainSpec"]["properties"], schemas["JobCreate"]["properties"]

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from jobs.errors import KeyReused, NotFound
 from jobs.models import Alias, Dataset, Encoder, Event, IdempotencyKey, Job
+from jobs.outbox import announce
 from jobs.records import DatasetRecord, EncoderRecord, JobRecord
 
 
@@ -28,8 +29,9 @@ def find_job(session: Session, job_id: str, *, lock: bool = False) -> Job:
 
 
 def note(session: Session, job: Job, now: int, type_: str, data: dict[str, Any]) -> None:
-    """Add to what happened to the job."""
+    """Add to what happened to the job, and tell the webhooks that listen to it."""
     session.add(Event(job_id=job.id, at_ms=now, type=type_, data={"attempt": job.attempt, **data}))
+    announce(session, job, now, type_, data)
 
 
 def made_by_key(session: Session, owner: str, scope: str, key: str, request_hash: str) -> str | None:
@@ -74,6 +76,7 @@ def job_record(job: Job) -> JobRecord:
         result=job.result,
         owner=job.owner,
         shared=job.shared,
+        tracking=job.tracking,
     )
 
 
