@@ -19,6 +19,10 @@ JOB_CREATE: dict[str, dict[str, Any]] = {
         "trainer": {"max_epochs": 5, "batch_size": 128, "precision": "auto", "devices": "auto", "seed": 0},
         "labels": {"team": "a"},
     },
+    "with_trackers": {
+        "data": {"source": "digits"},
+        "tracking": {"tensorboard": True},
+    },
     "method_of_your_own": {
         "data": {"source": "digits", "held_out": 0.2},
         "method": {"name": "byol", "loss_scale": 2.0},
@@ -221,4 +225,13 @@ DELIVERY: dict[str, Any] = {
     "next_at": "2026-07-01T10:30:27Z",
     "answer": 503,
     "error": "answered 503: try again later",
+}
+TRACKING: dict[str, Any] = {"tensorboard": True, "mlflow": {"uri": "https://mlflow.example.org", "experiment": "photos"}}
+TRACKER: dict[str, Any] = {
+    "tracker": "mlflow",
+    "run": "6f1c2a0b9d8e4f7a8b3c5d6e7f809112",
+    "link": "https://mlflow.example.org/#/experiments/3/runs/6f1c2a0b9d8e4f7a8b3c5d6e7f809112",
+    "told_at": "2026-07-01T10:30:00Z",
+    "settled": False,
+    "error": None,
 }

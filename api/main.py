@@ -30,6 +30,7 @@ from api import (
     preview,
     search,
     sharing,
+    tracking,
     webhooks,
 )
 from api.access import allowed
@@ -85,7 +86,22 @@ def create_app(settings: Settings | None = None, *, warm: bool = True) -> FastAP
     )
     errors.install(app)
     app.add_middleware(Gate, settings=chosen, telemetry=telemetry)
-    for room in (jobs, sharing, job_parts, bulk, measuring, preview, encoders, search, datasets, embed, openai, health, webhooks):
+    for room in (
+        jobs,
+        sharing,
+        job_parts,
+        bulk,
+        measuring,
+        preview,
+        encoders,
+        search,
+        datasets,
+        embed,
+        openai,
+        health,
+        webhooks,
+        tracking,
+    ):
         app.include_router(room.router)
 
     @app.get("/", include_in_schema=False)

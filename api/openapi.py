@@ -24,6 +24,8 @@ from api.planning import SECTIONS
 from api.schemas import AliasPut, JobCreate, ProblemBody
 from api.search_schemas import IndexCreate, IndexJobCreate, SearchOptions, SearchRequest
 from api.sharing import JobPatch
+from api.tracking import ABOUT as TRACKING
+from api.tracking import Tracking
 from api.webhook_schemas import WebhookCreate, WebhookPatch
 from ssl_core.spec import TrainSpec
 from ssl_core.spec.embed import EmbedSpec
@@ -59,9 +61,10 @@ def document(app: FastAPI) -> dict[str, Any]:
             content = {"schema": {"$ref": _REF + model.__name__}, "examples": _examples(shown)}
             made["paths"][path][method]["requestBody"] = {"required": True, "content": {"application/json": content}}
         made["paths"]["/jobs"]["post"]["requestBody"] = body = _jobs_body()
-        for each in body["content"]["application/json"]["schema"]["anyOf"]:  # every kind may be shared
+        for each in body["content"]["application/json"]["schema"]["anyOf"]:  # every kind may be shared, and tracked
             properties = schemas[each["$ref"].removeprefix(_REF)]["properties"]
             properties["shared"] = {"type": "boolean", "default": False, "description": SHARED}
+            properties["tracking"] = {"allOf": [{"$ref": _REF + "Tracking"}], "description": TRACKING}
         _embed(made["paths"]["/embed"]["post"])
         _search(made["paths"]["/encoders/{encoder_id}/search"]["post"])
         for operations in made["paths"].values():
@@ -76,7 +79,7 @@ def _models() -> dict[str, Any]:
     bodies = (
         JobCreate, EmbedCreate, IndexJobCreate, IndexCreate, MeasureCreate, DatasetCreate, AliasPut, JobPatch, ProblemBody
     )  # fmt: skip
-    outbound = (WebhookCreate, WebhookPatch)
+    outbound = (WebhookCreate, WebhookPatch, Tracking)
     embedding, searching = (EmbedOptions, EmbedRequest, OpenAIRequest), (SearchOptions, SearchRequest)
     models: tuple[type[BaseModel], ...] = (
         *bodies,

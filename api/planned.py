@@ -31,6 +31,7 @@ class Planned:
     estimate: Callable[[], dict[str, Any]]  # asked for when only this is wanted
     shared: bool = False
     owner: str | None = None  # None: whoever submits it
+    tracking: dict[str, Any] | None = None
 
     def validated(self) -> Validated:
         """The answer to validate_only."""
@@ -56,6 +57,7 @@ class Planned:
             notes=[*self.notes, *self.warnings],
             shared=self.shared,
             owner=self.owner,
+            tracking=self.tracking,
         )
 
 

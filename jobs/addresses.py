@@ -20,6 +20,7 @@ MOST_LETTERS = 2000
 _NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
 _LINK_LOCAL = (ipaddress.IPv4Network("169.254.0.0/16"), ipaddress.IPv6Network("fe80::/10"))  # with clouds' metadata
 _EVERYTHING: tuple[Network, ...] = (ipaddress.IPv4Network("0.0.0.0/0"), ipaddress.IPv6Network("::/0"))
+EVERYWHERE: tuple[Network, ...] = (*_EVERYTHING, *_LINK_LOCAL)  # for what the operator names
 _LEGACY = re.compile(r"[0-9a-fx.]+")
 
 

@@ -9,11 +9,11 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from jobs.ids import new_id
-from jobs.models import Delivery, Job, Webhook
+from jobs.models import Delivery, Job, Tracking, Webhook
 
 # An event of a job -> the type of the message. Others are for the job's own list.
 ANNOUNCED = {
@@ -32,10 +32,12 @@ _LONG = ("notes",)  # of an event: long, and in the body of the job anyway
 
 
 def announce(session: Session, job: Job, now: int, event: str, data: dict[str, Any]) -> None:
-    """A message to each webhook of the job's owner that listens to this."""
+    """A message to each webhook of the job's owner that listens to this; and its trackers have something to be told."""
     type_ = ANNOUNCED.get(event)
     if type_ is None:
         return
+    if job.tracking:
+        session.execute(update(Tracking).where(Tracking.job_id == job.id).values(settled=False))
     table = Webhook.__table__.c  # not the class: what the caller may see has no say in who is told
     listening = select(table.id, table.events).where(table.owner == job.owner, table.disabled_ms.is_(None))
     found = [row.id for row in session.execute(listening) if type_ in row.events]

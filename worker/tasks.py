@@ -26,6 +26,7 @@ from worker.rounds import Rounds
 from worker.supervisor import Supervisor
 from worker.sweeper import Sweeper
 from worker.telemetry import Telemetry
+from worker.trackers import Trackers
 
 app = celery_app()
 shutdown = threading.Event()
@@ -53,7 +54,8 @@ def sweeper() -> Sweeper:
 @lru_cache
 def couriers() -> tuple[Rounds[Any], ...]:
     """What this process sends out: messages to webhooks, values to trackers."""
-    return (Courier(Webhooks(repository().database), get_settings(), telemetry()).rounds(),)
+    courier = Courier(Webhooks(repository().database), get_settings(), telemetry())
+    return courier.rounds(), Trackers(repository(), get_settings(), telemetry()).rounds()
 
 
 @app.task(name=TASK)

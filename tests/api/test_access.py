@@ -67,6 +67,7 @@ ROUTES: dict[tuple[str, str], tuple[str, dict[str, Any] | None]] = {
     ("post", "/v1/embeddings"): (USES, {"model": "{encoder_id}", "input": ["{picture}"]}),
     ("get", "/v1/models"): (LISTS, None),
     ("get", "/v1/models/{model}"): (LOOKS, None),
+    ("get", "/jobs/{job_id}/tracking"): (LOOKS, None),
     ("post", "/webhooks"): (CHANGES, {"url": "https://example.org/hook"}),
     ("get", "/webhooks"): (LISTS, None),
     ("get", "/webhooks/{webhook_id}"): (LOOKS, None),
