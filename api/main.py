@@ -43,6 +43,7 @@ from api.limits import Rate
 from api.middleware import Gate
 from api.telemetry import Telemetry
 from api.warming import keep_warm
+from jobs import tracing
 from jobs.database import connect, migrate
 from jobs.keys import Keys
 from jobs.repository import Repository
@@ -59,6 +60,7 @@ def create_app(settings: Settings | None = None, *, warm: bool = True) -> FastAP
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        tracing.start("imprint-api", chosen.otel_endpoint)
         services = await _start(chosen, telemetry)
         app.state.services = services
         warming = asyncio.create_task(keep_warm(services), name="warm") if warm else None
@@ -73,6 +75,7 @@ def create_app(settings: Settings | None = None, *, warm: bool = True) -> FastAP
             await services.batcher.close()
             services.embedders.close()
             services.decoders.shutdown(wait=True, cancel_futures=True)
+            await asyncio.to_thread(tracing.stop)
 
     app = FastAPI(
         title="Imprint",

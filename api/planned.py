@@ -8,6 +8,7 @@ from typing import Any
 
 from api.errors import invalid
 from api.schemas import Validated
+from jobs import tracing
 from jobs.records import JobDraft, JobRecord
 from jobs.repository import Repository
 
@@ -58,6 +59,7 @@ class Planned:
             shared=self.shared,
             owner=self.owner,
             tracking=self.tracking,
+            traceparent=tracing.traceparent(),
         )
 
 

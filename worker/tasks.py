@@ -15,6 +15,7 @@ from typing import Any
 
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutting_down
 
+from jobs import tracing
 from jobs.database import connect, migrate
 from jobs.errors import JobsError
 from jobs.queue import TASK, celery_app, enqueue
@@ -61,7 +62,7 @@ def couriers() -> tuple[Rounds[Any], ...]:
 @app.task(name=TASK)
 def supervise(job_id: str) -> None:
     """Claim the job and see it through. Running it twice does nothing the second time."""
-    Supervisor(repository(), get_settings(), shutdown, enqueue).run(job_id)
+    Supervisor(repository(), get_settings(), shutdown, enqueue, telemetry()).run(job_id)
 
 
 @setup_logging.connect
@@ -83,6 +84,7 @@ def _ready(**_: Any) -> None:
         migrate(get_settings().database_url)
     except JobsError as error:  # Celery would log it and go on, without a sweeper
         sys.exit(f"the worker ends, to be started again: {error}")
+    tracing.start("imprint-worker", get_settings().otel_endpoint)
     telemetry().serve(get_settings().worker_metrics, get_settings().worker_slots)
     sweeper().start()
     for each in couriers():
