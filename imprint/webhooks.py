@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from imprint.errors import UsageError
 from imprint.records import Json
 from imprint.transport import Transport
 
@@ -54,4 +55,6 @@ class WebhookCalls:
 
 
 def _path(webhook_id: str) -> str:
+    if webhook_id in ("", ".", ".."):
+        raise UsageError(f"{webhook_id!r} is not a webhook's id")
     return f"/webhooks/{quote(webhook_id, safe='')}"
