@@ -56,8 +56,8 @@ def why_not(address: str, private: Iterable[Network] = ()) -> str | None:
 
 def checked(url: str, private: Iterable[Network] = ()) -> SplitResult:
     """A URL in its parts, if it is one that may be sent to as far as it tells by itself. Raises ValueError with a sentence."""
-    if len(url) > MOST_LETTERS or not url.isprintable() or " " in url:
-        raise ValueError(f"must be a URL of at most {MOST_LETTERS} printable characters without spaces")
+    if len(url) > MOST_LETTERS or not (url.isascii() and url.isprintable()) or " " in url:
+        raise ValueError(f"must be a URL of at most {MOST_LETTERS} printable ASCII characters without spaces")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port

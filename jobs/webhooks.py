@@ -119,7 +119,7 @@ class Webhooks:
     def get(self, webhook_id: str) -> WebhookRecord:
         """Raises NotFound."""
         with self.database.read() as session:
-            return _record(self._find(session, webhook_id))
+            return _record(self._find(session, webhook_id, lock=False))
 
     def remove(self, webhook_id: str) -> None:
         """With its messages. Raises NotFound."""
@@ -158,12 +158,12 @@ class Webhooks:
         if after is not None:
             query = query.where(Delivery.id < after)
         with self.database.read() as session:
-            self._find(session, webhook_id)
+            self._find(session, webhook_id, lock=False)
             found = [_delivery(row) for row in session.scalars(query)]
         return Page(found[:limit], len(found) > limit)
 
-    def _find(self, session: Session, webhook_id: str) -> Webhook:
-        row = session.get(Webhook, webhook_id)
+    def _find(self, session: Session, webhook_id: str, *, lock: bool = True) -> Webhook:
+        row = session.get(Webhook, webhook_id, with_for_update=lock or None)
         if row is None or not (self.caller.admin or row.owner == self.caller.owner):
             raise NotFound(f"there is no webhook {webhook_id!r}")
         return row
@@ -189,8 +189,8 @@ class Webhooks:
         """Write how an attempt went: `error` None is a success. Returns the message's status now; None if another attempt,
         or the webhook's end, has made this one void."""
         with self.database.write() as session:
+            webhook = session.get(Webhook, sending.webhook_id, with_for_update=True)  # first: so does who deletes it
             row = session.get(Delivery, sending.id)
-            webhook = session.get(Webhook, sending.webhook_id)
             if row is None or webhook is None or row.attempts != sending.attempt or row.status != "pending":
                 return None
             now = self.database.now_ms(session)

@@ -126,7 +126,9 @@ class MLflow:
             "imprint.error": str((job.error or {}).get("message") or ""),
             **{f"label.{key}": value for key, value in job.labels.items()},
         }
-        tags = [{"key": key, "value": value} for key, value in wanted.items() if value != self._tags.get(key, "")]
+        tags = [
+            {"key": key, "value": value[:LONGEST]} for key, value in wanted.items() if value[:LONGEST] != self._tags.get(key, "")
+        ]
         for begin in range(0, len(tags), SOME):
             self._server.post("runs/log-batch", run_id=self.run, tags=tags[begin : begin + SOME])
         self._tags |= {each["key"]: each["value"] for each in tags}

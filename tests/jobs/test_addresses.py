@@ -80,6 +80,7 @@ def test_all_lets_in_what_is_private_but_not_a_cloud_s_metadata() -> None:
         "https://",
         "example.org",
         "https://exa mple.org/",
+        "https://exämple.org/",
         "https://example.org/\r\nHost: evil",
         "https://[::1",
         "https://example.org/" + "x" * 2000,

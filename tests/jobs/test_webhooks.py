@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -203,6 +205,30 @@ class TestDelivery:
             session.execute(text("UPDATE deliveries SET created_ms = 0"))
         assert hooks.clean() == 1
         assert [each.status for each in hooks.deliveries(hook.id).data] == ["pending"]
+
+
+def test_a_webhook_that_is_deleted_at_this_moment_harms_no_job(
+    repository: Repository, hooks: Webhooks, submit: Callable[..., JobRecord]
+) -> None:
+    """A message to what is just being deleted would be refused by the foreign key, and the job's change with it."""
+    over = threading.Event()
+
+    def churn() -> None:
+        while not over.is_set():
+            _, hook = hooks.create(URL, TYPES)
+            sending = hooks.claim(60)
+            hooks.remove(hook.id)
+            if sending is not None:
+                assert hooks.record(sending, answer=204, error=None) is None
+
+    with ThreadPoolExecutor(1) as other:
+        churning = other.submit(churn)
+        try:
+            for _ in range(25):
+                repository.request_cancel(submit().id)
+        finally:
+            over.set()
+        churning.result(20)
 
 
 class TestSignatures:
