@@ -99,7 +99,7 @@ LongLimit = Annotated[int, Query(ge=1, le=1000, description="Entries on a page."
 def known_id(prefix: str, given: str) -> str:
     """The id, if it has the form of one. Raises 404 otherwise: there can be nothing of that name."""
     if not re.fullmatch(f"{prefix}_{_ULID}", given):
-        what = {"job": "job", "enc": "encoder", "ds": "dataset"}[prefix]
+        what = {"job": "job", "enc": "encoder", "ds": "dataset", "wh": "webhook"}[prefix]
         raise Problem("not-found", f"There is no {what} {given[:100]!r}; ids look like {prefix}_01JZ8X3M6Q4T9V2B7C5D8E1F0G.")
     return given
 

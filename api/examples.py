@@ -19,6 +19,10 @@ JOB_CREATE: dict[str, dict[str, Any]] = {
         "trainer": {"max_epochs": 5, "batch_size": 128, "precision": "auto", "devices": "auto", "seed": 0},
         "labels": {"team": "a"},
     },
+    "with_trackers": {
+        "data": {"source": "digits"},
+        "tracking": {"tensorboard": True},
+    },
     "method_of_your_own": {
         "data": {"source": "digits", "held_out": 0.2},
         "method": {"name": "byol", "loss_scale": 2.0},
@@ -193,4 +197,41 @@ REPORT: dict[str, Any] = {
         "has_more": False,
     },
     "outliers": {"count": 49998, "data": [{"path": "scans/blank.png", "distance": 0.71}], "has_more": True},
+}
+
+_WH, _MSG = "wh_01JZ8X3M6Q4T9V2B7C5D8E1F0G", "msg_01JZ8X3M6Q4T9V2B7C5D8E1F0G"
+WEBHOOK_CREATE: dict[str, Any] = {"url": "https://example.org/imprint", "events": ["job.succeeded", "job.failed"]}
+WEBHOOK_PATCH: dict[str, Any] = {"enabled": True}
+WEBHOOK_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD1dSDEkGD0Zw="
+WEBHOOK: dict[str, Any] = {
+    "id": _WH,
+    **WEBHOOK_CREATE,
+    "enabled": True,
+    "disabled_why": None,
+    "created_at": "2026-07-01T09:00:00Z",
+    "delivered_at": "2026-07-01T10:30:00Z",
+    "delivered": 12,
+    "failed": 0,
+    "owner": "alice",
+}
+DELIVERY: dict[str, Any] = {
+    "id": _MSG,
+    "type": "job.succeeded",
+    "job": _JOB,
+    "status": "pending",
+    "attempts": 2,
+    "created_at": "2026-07-01T10:30:00Z",
+    "tried_at": "2026-07-01T10:30:06Z",
+    "next_at": "2026-07-01T10:30:27Z",
+    "answer": 503,
+    "error": "answered 503: try again later",
+}
+TRACKING: dict[str, Any] = {"tensorboard": True, "mlflow": {"uri": "https://mlflow.example.org", "experiment": "photos"}}
+TRACKER: dict[str, Any] = {
+    "tracker": "mlflow",
+    "run": "6f1c2a0b9d8e4f7a8b3c5d6e7f809112",
+    "link": "https://mlflow.example.org/#/experiments/3/runs/6f1c2a0b9d8e4f7a8b3c5d6e7f809112",
+    "told_at": "2026-07-01T10:30:00Z",
+    "settled": False,
+    "error": None,
 }

@@ -12,8 +12,10 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import PlainTextResponse
 
 from api.deps import Services, ServicesDep
+from api.figures import render
 from api.schemas import Ready
 from jobs.access import USER
+from jobs.figures import figures
 from jobs.queue import broker_alive
 
 log = logging.getLogger("api")
@@ -45,11 +47,10 @@ async def readyz(response: Response, services: ServicesDep) -> Ready:
 
 @router.get("/metrics", response_class=PlainTextResponse, summary="Counters for Prometheus")
 def metrics(services: ServicesDep) -> PlainTextResponse:
-    """Requests, embeddings and jobs, in Prometheus' text format."""
-    everything = services.on_behalf_of(USER)  # of all owners: gauges are the process's, whoever looks
-    for status, count in everything.repository.count_by_status().items():
-        services.telemetry.set("imprint_jobs", count, status=str(status))
-    return PlainTextResponse(services.telemetry.render(), media_type=CONTENT_TYPE_LATEST)
+    """Requests and embeddings of this process; jobs, webhooks and trackers of the whole service. In Prometheus' text format."""
+    everything = services.on_behalf_of(USER)  # of all owners, whoever looks
+    page = services.telemetry.render() + render(figures(everything.repository.database))
+    return PlainTextResponse(page, media_type=CONTENT_TYPE_LATEST)
 
 
 async def _answers(name: str, check: Callable[[], object]) -> bool:

@@ -135,6 +135,8 @@ def job_body(record: JobRecord) -> JobBody:
         links |= {"encoder": f"/encoders/{record.encoder_id}", "embed": "/embed"}
     if record.kind != "pretrain":
         del links["preview"], links["checkpoints"]
+    if record.tracking:
+        links["tracking"] = f"{here}/tracking"
     result = None
     if record.result is not None:
         made = _made(record, here)

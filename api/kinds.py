@@ -18,6 +18,7 @@ from api.indexing import plan_index
 from api.measuring import plan_measure
 from api.planned import Planned, measured, taken_out
 from api.planning import path_of, plan
+from api.tracking import tracked
 from jobs.records import JobRecord
 from ssl_core.spec.base import nearest
 
@@ -27,11 +28,12 @@ Body = dict[str, Any]
 def planned(body: Body, services: Services) -> Planned:
     """Check a body of POST /jobs, of whatever kind. Raises Problem 422 with everything that is wrong."""
     body, shared = taken_out(body)
+    body, tracking = tracked(body, services.settings)
     kind = body.get("kind", "pretrain")
     if not isinstance(kind, str) or kind not in KINDS:
         hint = nearest(kind, list(KINDS)) if isinstance(kind, str) else "it must be a string"
         raise invalid([("/kind", f"{kind!r:.100} is not a kind of job; {hint} (valid: {', '.join(KINDS)})")])
-    return replace(KINDS[kind](body, services), shared=shared)
+    return replace(KINDS[kind](body, services), shared=shared, tracking=tracking)
 
 
 def _pretrain(body: Body, services: Services) -> Planned:

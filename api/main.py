@@ -30,6 +30,8 @@ from api import (
     preview,
     search,
     sharing,
+    tracking,
+    webhooks,
 )
 from api.access import allowed
 from api.batcher import Batcher
@@ -44,6 +46,7 @@ from api.middleware import Gate
 from api.telemetry import Telemetry
 from api.told import Told
 from api.warming import keep_warm
+from jobs import tracing
 from jobs.database import connect, migrate
 from jobs.keys import Keys
 from jobs.repository import Repository
@@ -60,6 +63,7 @@ def create_app(settings: Settings | None = None, *, warm: bool = True) -> FastAP
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        tracing.start("imprint-api", chosen.otel_endpoint)
         services = await _start(chosen, telemetry)
         app.state.services = services
         warming = asyncio.create_task(keep_warm(services), name="warm") if warm else None
@@ -75,6 +79,7 @@ def create_app(settings: Settings | None = None, *, warm: bool = True) -> FastAP
             await services.batcher.close()
             services.embedders.close()
             services.decoders.shutdown(wait=True, cancel_futures=True)
+            await asyncio.to_thread(tracing.stop)
 
     app = FastAPI(
         title="Imprint",
@@ -91,7 +96,8 @@ def create_app(settings: Settings | None = None, *, warm: bool = True) -> FastAP
     app.add_middleware(Told)
     app.add_middleware(Gate, settings=chosen, telemetry=telemetry)
     app.add_middleware(SafeHeaders)
-    for room in (jobs, sharing, job_parts, bulk, measuring, preview, encoders, search, datasets, embed, openai, health):
+    rooms = (jobs, sharing, job_parts, bulk, measuring, preview, encoders, search, datasets, embed, openai, health)
+    for room in (*rooms, webhooks, tracking):
         app.include_router(room.router)
 
     @app.get("/", include_in_schema=False)

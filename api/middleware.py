@@ -10,6 +10,7 @@ import contextlib
 import re
 import secrets
 import time
+from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.access import OPEN
 from api.errors import Problem, respond
 from api.telemetry import Telemetry
+from jobs import tracing
 from jobs.access import Caller
 from jobs.settings import Settings
 
@@ -50,6 +52,14 @@ class Gate:
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(8)}"
         scope.setdefault("state", {})["request_id"] = request_id
+        if tracing.on():
+            parent = headers.get("traceparent")
+            with tracing.span(scope["method"], kind="server", parent=parent, imprint__request_id=request_id) as span:
+                await self._handle(scope, receive, send, headers, request_id, span)
+        else:
+            await self._handle(scope, receive, send, headers, request_id, None)
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send, headers: Headers, request_id: str, span: Any) -> None:
         limit, seconds = _bounds(scope, headers, self.settings)
         started = time.perf_counter()
 
@@ -60,6 +70,8 @@ class Gate:
                 answer["X-Request-Id"] = request_id
                 answer["Server-Timing"] = ", ".join([*answer.getlist("Server-Timing"), f"total;dur={spent * 1000:.2f}"])
                 self.telemetry.request(scope["method"], _route(scope), message["status"], spent)
+                if span is not None:
+                    _describe(span, scope, message["status"])
             await send(message)
 
         try:
@@ -142,6 +154,15 @@ async def drain(receive: Receive) -> None:
                 if message["type"] != "http.request" or not message.get("more_body"):
                     return
                 left -= len(message.get("body", b""))
+
+
+def _describe(span: Any, scope: Scope, status: int) -> None:
+    """After OpenTelemetry's conventions for HTTP servers."""
+    method, route = scope["method"], _route(scope)
+    span.update_name(f"{method} {route}")
+    span.set_attributes({"http.request.method": method, "http.route": route, "http.response.status_code": status})
+    if status >= 500:
+        tracing.failed(span, str(status))
 
 
 def _route(scope: Scope) -> str:

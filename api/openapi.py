@@ -25,6 +25,9 @@ from api.planning import SECTIONS
 from api.schemas import AliasPut, JobCreate, ProblemBody
 from api.search_schemas import IndexCreate, IndexJobCreate, SearchOptions, SearchRequest
 from api.sharing import JobPatch
+from api.tracking import ABOUT as TRACKING
+from api.tracking import Tracking
+from api.webhook_schemas import WebhookCreate, WebhookPatch
 from ssl_core.spec import TrainSpec
 from ssl_core.spec.embed import EmbedSpec
 from ssl_core.spec.index import IndexSpec
@@ -40,6 +43,8 @@ _BODIES: dict[tuple[str, str], tuple[type[BaseModel], dict[str, Any]]] = {
     ("patch", "/jobs/{job_id}"): (JobPatch, {"share": examples.JOB_PATCH}),
     ("put", "/aliases/{name}"): (AliasPut, {"encoder": examples.ALIAS_PUT}),
     ("post", "/encoders/{encoder_id}/index"): (IndexCreate, {"vectors": examples.INDEX_CREATE}),
+    ("post", "/webhooks"): (WebhookCreate, {"ends_of_jobs": examples.WEBHOOK_CREATE}),
+    ("patch", "/webhooks/{webhook_id}"): (WebhookPatch, {"enable": examples.WEBHOOK_PATCH}),
 }
 _FILES: dict[tuple[str, str], tuple[str, ...]] = {  # (method, path): the forms of the answer that are files or streams
     ("get", "/encoders/{encoder_id}/download"): ("application/zip",),
@@ -65,9 +70,10 @@ def document(app: FastAPI) -> dict[str, Any]:
             content = {"schema": {"$ref": _REF + model.__name__}, "examples": _examples(shown)}
             made["paths"][path][method]["requestBody"] = {"required": True, "content": {"application/json": content}}
         made["paths"]["/jobs"]["post"]["requestBody"] = body = _jobs_body()
-        for each in body["content"]["application/json"]["schema"]["anyOf"]:  # every kind may be shared
+        for each in body["content"]["application/json"]["schema"]["anyOf"]:  # every kind may be shared, and tracked
             properties = schemas[each["$ref"].removeprefix(_REF)]["properties"]
             properties["shared"] = {"type": "boolean", "default": False, "description": SHARED}
+            properties["tracking"] = {"allOf": [{"$ref": _REF + "Tracking"}], "description": TRACKING}
         _embed(made["paths"]["/embed"]["post"])
         _upload(made["paths"]["/datasets"]["post"])
         _search(made["paths"]["/encoders/{encoder_id}/search"]["post"])
@@ -91,8 +97,18 @@ def _models() -> dict[str, Any]:
         JobCreate, EmbedCreate, IndexJobCreate, IndexCreate, MeasureCreate, DatasetCreate, AliasPut, JobPatch, ProblemBody,
         OpenAIProblem,
     )  # fmt: skip
+    outbound = (WebhookCreate, WebhookPatch, Tracking)
     embedding, searching = (EmbedOptions, EmbedRequest, OpenAIRequest), (SearchOptions, SearchRequest)
-    models: tuple[type[BaseModel], ...] = (*bodies, *embedding, *searching, TrainSpec, EmbedSpec, IndexSpec, *SPECS.values())
+    models: tuple[type[BaseModel], ...] = (
+        *bodies,
+        *outbound,
+        *embedding,
+        *searching,
+        TrainSpec,
+        EmbedSpec,
+        IndexSpec,
+        *SPECS.values(),
+    )
     _, found = models_json_schema([(model, "validation") for model in models], ref_template=_REF + "{model}")
     schemas: dict[str, Any] = found["$defs"]
     sections, body = schemas["TrainSpec"]["properties"], schemas["JobCreate"]["properties"]

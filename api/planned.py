@@ -8,6 +8,7 @@ from typing import Any
 
 from api.errors import invalid
 from api.schemas import Validated
+from jobs import tracing
 from jobs.records import JobDraft, JobRecord
 from jobs.repository import Repository
 
@@ -31,6 +32,7 @@ class Planned:
     estimate: Callable[[], dict[str, Any]]  # asked for when only this is wanted
     shared: bool = False
     owner: str | None = None  # None: whoever submits it
+    tracking: dict[str, Any] | None = None
 
     def validated(self) -> Validated:
         """The answer to validate_only."""
@@ -56,6 +58,8 @@ class Planned:
             notes=[*self.notes, *self.warnings],
             shared=self.shared,
             owner=self.owner,
+            tracking=self.tracking,
+            traceparent=tracing.traceparent(),
         )
 
 

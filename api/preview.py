@@ -18,6 +18,7 @@ from api.deps import JobId, Services, ServicesDep
 from api.errors import Problem, invalid
 from api.planned import taken_out
 from api.planning import path_of, plan, root_of
+from api.tracking import tracked
 from ssl_core.data.errors import DataError
 from ssl_core.spec import TrainSpec
 
@@ -55,7 +56,7 @@ def preview(
     """
     if services.draining.is_set():
         raise Problem("unavailable", "The service is stopping.", headers={"Retry-After": "5"})
-    plain = taken_out(body)[0]
+    plain = tracked(taken_out(body)[0], services.settings)[0]
     made = plan(plain, services.settings.data_root, path_of(services), partial(put_encoders, services))
     if not _places.acquire(blocking=False):
         detail = f"{PLACES} previews are being drawn or wait already; try again in {RETRY_AFTER} s."

@@ -157,6 +157,7 @@ class JobBody(Answer):
     )
     owner: str | None = Field(None, description="Whose keys see and change it; null: everybody's.")
     shared: bool = Field(False, description="Seen by every key.")
+    tracking: dict[str, Any] | None = Field(None, description="Trackers that are told of it; links.tracking tells how far.")
     links: dict[str, str]
 
 

@@ -17,7 +17,6 @@ _GAUGES = {
     "imprint_embed_pending_bytes": ("Bytes of pictures accepted and not yet answered.", ()),
     "imprint_encoders_loaded": ("Encoders in memory.", ()),
     "imprint_encoders_bytes": ("Bytes that the encoders in memory are counted with.", ()),
-    "imprint_jobs": ("Jobs by status.", ("status",)),
 }
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _HISTOGRAMS = {

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from imprint.commands import datasets, encoders, jobs, keys, measure, options, preview, search, up
+from imprint.commands import datasets, encoders, jobs, keys, measure, options, preview, search, up, webhooks
 from imprint.errors import ImprintError, UsageError
 from imprint.version import version as installed
 
@@ -63,6 +63,7 @@ app.command(rich_help_panel=USE, epilog=search.SEARCH_EPILOG)(search.search)
 app.command(rich_help_panel=USE, epilog=search.REPORT_EPILOG)(search.report)
 app.command("measure", rich_help_panel=USE, epilog=measure.EPILOG)(measure.measure)
 app.command("compare", rich_help_panel=USE)(measure.compare)
+app.add_typer(webhooks.app, name="webhooks", rich_help_panel=TRAIN)
 
 
 @app.command(rich_help_panel=USE)

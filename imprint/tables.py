@@ -15,7 +15,7 @@ from imprint.progress import COLOURS
 from imprint.records import Encoder, Job, Json
 
 # What may be cut short where a line is full. Ids are for copying and always whole.
-ELASTIC = frozenset({"name", "from", "aliases", "arch", "owner"})
+ELASTIC = frozenset({"name", "from", "aliases", "arch", "owner", "url", "events", "error"})
 
 
 def _table(*columns: str) -> Table:
@@ -101,4 +101,24 @@ def keys(found: Iterable[Mapping[str, Any]]) -> Table:
         table.add_row(
             _elastic(key["name"]), _elastic(key["owner"] or "everybody"), scopes, f"{key['shown']}…", state, words.ago(used), age
         )
+    return table
+
+
+def webhooks(found: Iterable[Mapping[str, Any]]) -> Table:
+    table = _table("id", "url", "events", "state", "took", "age")
+    for hook in found:
+        state = Text("enabled", style="green") if hook["enabled"] else Text("disabled", style="red")
+        url, events = Text(hook["url"], no_wrap=True, overflow="ellipsis"), ", ".join(hook["events"])
+        age = words.ago(datetime.fromisoformat(hook["created_at"]))
+        table.add_row(hook["id"], url, _elastic(events), state, str(hook["delivered"]), age)
+    return table
+
+
+def deliveries(found: Iterable[Mapping[str, Any]]) -> Table:
+    table = _table("type", "job", "status", "tries", "answer", "error", "age")
+    for each in found:
+        status = Text(each["status"], style={"delivered": "green", "failed": "red"}.get(each["status"], "cyan"))
+        age = words.ago(datetime.fromisoformat(each["created_at"]))
+        error = Text(each["error"] or "", no_wrap=True, overflow="ellipsis")
+        table.add_row(each["type"], each["job"] or "–", status, str(each["attempts"]), str(each["answer"] or "–"), error, age)
     return table

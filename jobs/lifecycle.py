@@ -12,6 +12,7 @@ from jobs.database import Database
 from jobs.errors import Fenced
 from jobs.ids import encoder_id
 from jobs.models import Encoder, Job, Metric
+from jobs.outbox import announce
 from jobs.records import Claim, EncoderDraft, Json, Point, Report, ResultDraft
 from jobs.rows import find_job, note
 from jobs.status import JobStatus, check
@@ -52,7 +53,7 @@ class Lifecycle:
             if job.started_ms is None:
                 job.started_ms = now
             note(session, job, now, "running", {"by": worker})
-            return Claim(job.id, job.attempt, job.spec, job.kind)
+            return Claim(job.id, job.attempt, job.spec, job.kind, job.traceparent)
 
     def record(self, job_id: str, attempt: int, report: Report, lease_seconds: float) -> Requested | None:
         """Write what a trainer said and renew the lease; returns what the user asked for meanwhile. Raises Fenced."""
@@ -62,12 +63,14 @@ class Lifecycle:
             job.lease_ms = now + int(1000 * lease_seconds)
             if report.progress is not None:
                 # While it prepares, a job is at its first step, or at that of the attempt before.
-                before = {} if "step" in report.progress else {**_AT_THE_START, **(job.progress or {})}
-                job.progress = {**before, **report.progress}
+                known = {} if "step" in report.progress else {**_AT_THE_START, **(job.progress or {})}
+                job.progress = {**known, **report.progress}
             if report.phase is not None:
                 job.phase = report.phase
             if report.health is not None:
-                job.health = report.health
+                before, job.health = (job.health or {}).get("verdict"), report.health
+                if report.health.get("verdict") != before:
+                    announce(session, job, now, "health", {"by": job.worker, "before": before})
             if report.data is not None:
                 job.data = report.data
             if report.checkpoint_step is not None:

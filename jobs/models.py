@@ -51,6 +51,8 @@ class Job(Base):
     result: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # of kinds that make no encoder
     owner: Mapped[str] = mapped_column(_Owner, default="")
     shared: Mapped[bool] = mapped_column(default=False)  # seen by all, changed by its owner only
+    tracking: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # which trackers are told of it
+    traceparent: Mapped[str | None] = mapped_column(String(64))  # of the request that made it (W3C Trace Context)
 
     __table_args__ = (
         Index("ix_jobs_status", "status", "id"),
@@ -175,3 +177,69 @@ class ApiKey(Base):
     expires_ms: Mapped[int | None] = mapped_column(BigInteger)
     used_ms: Mapped[int | None] = mapped_column(BigInteger)
     revoked_ms: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class Webhook(Base):
+    """An address that is told what happens to its owner's jobs."""
+
+    __tablename__ = "webhooks"
+
+    id: Mapped[str] = mapped_column(_Id, primary_key=True)
+    owner: Mapped[str] = mapped_column(_Owner, default="")
+    url: Mapped[str] = mapped_column(Text)
+    events: Mapped[list[str]] = mapped_column(JSON)
+    secret: Mapped[str] = mapped_column(String(100))  # whsec_…: messages are signed with it, so it cannot be a digest
+    created_ms: Mapped[int] = mapped_column(BigInteger)
+    lease_ms: Mapped[int] = mapped_column(BigInteger, default=0)  # until when a courier has it: one message at a time
+    delivered_ms: Mapped[int | None] = mapped_column(BigInteger)  # when it last took a message
+    delivered: Mapped[int] = mapped_column(default=0)  # messages that it took, for ever
+    failed: Mapped[int] = mapped_column(default=0)  # messages that were given up
+    disabled_ms: Mapped[int | None] = mapped_column(BigInteger)
+    disabled_why: Mapped[str | None] = mapped_column(String(300))
+
+    __table_args__ = (Index("ix_webhooks_owner", "owner", "id"),)
+
+
+class Delivery(Base):
+    """A message to a webhook, written in the transaction of what it tells: the outbox, and its log."""
+
+    __tablename__ = "deliveries"
+
+    id: Mapped[str] = mapped_column(_Id, primary_key=True)  # the webhook-id that receivers see
+    webhook_id: Mapped[str] = mapped_column(_Id, ForeignKey("webhooks.id"))
+    type: Mapped[str] = mapped_column(String(30))
+    job_id: Mapped[str | None] = mapped_column(_Id)
+    body: Mapped[str] = mapped_column(Text)  # the very bytes that are signed and sent
+    created_ms: Mapped[int] = mapped_column(BigInteger)
+    status: Mapped[str] = mapped_column(String(10))  # pending, delivered, failed
+    attempts: Mapped[int] = mapped_column(default=0)  # begun; the fencing number of their records
+    due_ms: Mapped[int] = mapped_column(BigInteger)  # not sent before
+    tried_ms: Mapped[int | None] = mapped_column(BigInteger)  # when the last attempt ended
+    answer: Mapped[int | None] = mapped_column(Integer)  # its HTTP status
+    error: Mapped[str | None] = mapped_column(String(300))  # and what was wrong
+
+    __table_args__ = (
+        Index("ix_deliveries_due", "status", "due_ms"),
+        Index("ix_deliveries_webhook", "webhook_id", "id"),
+    )
+
+
+class Tracking(Base):
+    """A tracker (TensorBoard, MLflow) that is told of a job. How far it is, the tracker itself knows."""
+
+    __tablename__ = "trackings"
+
+    job_id: Mapped[str] = mapped_column(_Id, ForeignKey("jobs.id"), primary_key=True)
+    tracker: Mapped[str] = mapped_column(String(20), primary_key=True)
+    run: Mapped[str | None] = mapped_column(String(64))  # what the tracker calls the job
+    link: Mapped[str | None] = mapped_column(Text)
+    holder: Mapped[str | None] = mapped_column(String(80))  # the worker that tells it, until `lease_ms`
+    lease_ms: Mapped[int] = mapped_column(BigInteger, default=0)
+    due_ms: Mapped[int] = mapped_column(BigInteger)
+    failures: Mapped[int] = mapped_column(default=0)  # in a row
+    failing_ms: Mapped[int | None] = mapped_column(BigInteger)  # since when
+    error: Mapped[str | None] = mapped_column(String(300))
+    told_ms: Mapped[int | None] = mapped_column(BigInteger)
+    settled: Mapped[bool] = mapped_column(default=False)  # all of a job at rest is there, or it was given up
+
+    __table_args__ = (Index("ix_trackings_due", "settled", "due_ms"),)

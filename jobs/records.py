@@ -24,6 +24,8 @@ class JobDraft:
     notes: list[str] = field(default_factory=list)
     shared: bool = False
     owner: str | None = None  # None: whoever creates it
+    tracking: Json | None = None  # {tracker: its settings}
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class JobRecord:
     result: Json | None = None  # of a kind that makes no encoder, once there is one
     owner: str = ""  # "": everybody
     shared: bool = False
+    tracking: Json | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class Claim:
     attempt: int
     spec: Json
     kind: str = "pretrain"
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True)

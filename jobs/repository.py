@@ -17,7 +17,7 @@ from jobs.catalogue import Catalogue
 from jobs.errors import Conflict, TooMany
 from jobs.ids import new_id
 from jobs.lifecycle import Lifecycle
-from jobs.models import Encoder, Event, Job, JobLabel, Metric
+from jobs.models import Encoder, Event, Job, JobLabel, Metric, Tracking
 from jobs.records import (
     AliasRecord,
     Claim,
@@ -87,11 +87,14 @@ class Repository(Lifecycle, Catalogue):
                     checkpoint_step=0,
                     owner=owner,
                     shared=draft.shared,
+                    tracking=draft.tracking,
+                    traceparent=draft.traceparent,
                 )
                 remember_key(session, self.caller.owner, "job", draft.idempotency_key, draft.request_hash, job.id, now)
                 session.add(job)
                 session.flush()
                 session.add_all(JobLabel(job_id=job.id, key=key, value=value) for key, value in draft.labels.items())
+                session.add_all(Tracking(job_id=job.id, tracker=name, due_ms=now) for name in draft.tracking or {})
                 note(session, job, now, "created", {"by": self.caller.name, "notes": draft.notes})
                 return job_record(job)
 

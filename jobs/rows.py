@@ -12,6 +12,7 @@ from jobs import logs
 from jobs.database import told_at_commit
 from jobs.errors import Conflict, KeyReused, NotFound
 from jobs.models import Alias, Dataset, Encoder, Event, IdempotencyKey, Job
+from jobs.outbox import announce
 from jobs.records import DatasetRecord, EncoderRecord, JobRecord
 
 
@@ -43,7 +44,7 @@ def must_have_dataset(session: Session, spec: dict[str, Any]) -> None:
 
 
 def note(session: Session, job: Job, now: int, type_: str, data: dict[str, Any]) -> None:
-    """Add to what happened to the job."""
+    """Add to what happened to the job, and tell the webhooks that listen to it."""
     session.add(Event(job_id=job.id, at_ms=now, type=type_, data={"attempt": job.attempt, **data}))
     if "by" in data:  # somebody did it: it is said in the log as well, once it is true
         told: dict[str, Any] = {"job": job.id, "attempt": job.attempt, "by": data["by"], "why": data.get("why")}
@@ -52,6 +53,7 @@ def note(session: Session, job: Job, now: int, type_: str, data: dict[str, Any])
             f"{job.id} {type_.replace('_', ' ')}",
             {**logs.about(), **{name: value for name, value in told.items() if value is not None}},
         )
+    announce(session, job, now, type_, data)
 
 
 def made_by_key(session: Session, owner: str, scope: str, key: str, request_hash: str) -> str | None:
@@ -96,6 +98,7 @@ def job_record(job: Job) -> JobRecord:
         result=job.result,
         owner=job.owner,
         shared=job.shared,
+        tracking=job.tracking,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,6 +12,8 @@ from urllib.parse import quote
 
 from pydantic import ByteSize, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from jobs.addresses import networks
 
 
 class Settings(BaseSettings):
@@ -69,6 +72,29 @@ class Settings(BaseSettings):
     trainer_command: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="JSON list; another launcher of the same command line (torchrun, Slurm). Default: python -m ssl_core."
     )
+
+    public_url: str = Field(
+        "", description="Where people reach the API, for links in trackers, e.g. https://imprint.example.org."
+    )
+    outbound_private: str = Field(
+        "", description="Networks that webhooks and trackers may reach though they are not public: 10.0.0.0/8,…, or all."
+    )
+    mlflow_uri: str = Field("", description="The MLflow server that jobs mean by tracking.mlflow: true. Trusted.")
+    worker_metrics: str = Field("", description="host:port where a worker answers GET /metrics; empty: nowhere.")
+    otel_endpoint: str = Field("", description="OTLP/HTTP receiver of traces, e.g. http://collector:4318; empty: none.")
+
+    @field_validator("outbound_private")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        networks(value)  # what is none is a ValueError
+        return value
+
+    @field_validator("worker_metrics")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[\w.:\[\]-]*:\d{1,5}", value):
+            raise ValueError("must be host:port, for example 127.0.0.1:9101")
+        return value
 
     @field_validator("api_keys", mode="before")
     @classmethod

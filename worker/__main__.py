@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from jobs import tracing
 from jobs.database import migrate
 from jobs.errors import JobsError
 from jobs.settings import get_settings
@@ -29,6 +30,7 @@ def main() -> int:
             "--loglevel=INFO",
         ]
     )
+    tracing.stop()
     return 0
 
 

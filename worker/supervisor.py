@@ -5,6 +5,7 @@ The supervisor holds the lease. Whoever fences it off (a later attempt) makes it
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -26,7 +27,9 @@ from worker.child import DEFAULT_COMMAND, Child, crash, environment, log_tail, w
 from worker.kinds import KINDS
 from worker.lease import Lease
 from worker.pictures import DatasetGone, roots
-from worker.tail import Tail, report
+from worker.tail import Tail, joined, report
+from worker.telemetry import Telemetry
+from worker.watched import Run, watched
 
 log = logging.getLogger("worker")
 
@@ -47,6 +50,7 @@ class Supervisor:
         settings: Settings,
         shutdown: threading.Event | None = None,
         wake: Callable[[str], object] = lambda job_id: None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         """wake(job_id): called for a job that is put back into the queue; without it a sweep finds the job, a little later."""
         self.repository = repository
@@ -54,6 +58,7 @@ class Supervisor:
         self.artifacts = Artifacts(settings.home)
         self.shutdown = shutdown or threading.Event()
         self.wake = wake
+        self.telemetry = telemetry or Telemetry()
 
     def run(self, job_id: str) -> None:
         """Claim the job and see it through; returns at once when it is not there to be claimed."""
@@ -65,14 +70,22 @@ class Supervisor:
             log.info("%s is not queued (any more): nothing to do", job_id)
             return
         log.info("%s attempt %d begins", claim.job_id, claim.attempt)
+        with watched(claim, self.telemetry) as run:
+            self._see_through(claim, asked, run)
+
+    def _see_through(self, claim: Claim, asked: float, run: Run) -> None:
         try:
             if claim.kind not in KINDS:
                 message = f"this worker knows no jobs of kind {claim.kind!r}, only {', '.join(KINDS)}"
                 error = {"code": "unknown_kind", "message": message, "hint": "update the worker, then resume the job"}
-                return self.repository.fail(claim.job_id, claim.attempt, error)
-            with logs.bound(attempt=claim.attempt):
-                _Attempt(self, claim, Lease(self.settings.lease_seconds, asked)).run()
+                self.repository.fail(claim.job_id, claim.attempt, error)
+            else:
+                with logs.bound(attempt=claim.attempt):
+                    _Attempt(self, claim, Lease(self.settings.lease_seconds, asked), run).run()
+            with contextlib.suppress(Unavailable):
+                run.end = self.repository.get(claim.job_id).status
         except Fenced as fenced:
+            run.end = "fenced"
             log.warning("%s", fenced)
         except Exception:
             log.exception("%s attempt %d: the supervisor failed; the lease will run out", claim.job_id, claim.attempt)
@@ -81,13 +94,14 @@ class Supervisor:
 class _Attempt:
     """One claim, one trainer."""
 
-    def __init__(self, supervisor: Supervisor, claim: Claim, lease: Lease) -> None:
+    def __init__(self, supervisor: Supervisor, claim: Claim, lease: Lease, watching: Run) -> None:
         self.repository = supervisor.repository
         self.settings = supervisor.settings
         self.artifacts = supervisor.artifacts
         self.shutdown = supervisor.shutdown
         self.wake = supervisor.wake
         self.claim = claim
+        self.watching = watching
         self.kind = KINDS[claim.kind]
         self.out = self.artifacts.attempt_folder(claim.job_id, claim.attempt)
         self.tail = Tail(self.out / "events.jsonl")
@@ -123,7 +137,7 @@ class _Attempt:
             spec = self.artifacts.write_spec(self.claim.job_id, self.claim.spec)
             resume = self.artifacts.earlier_attempts(self.claim.job_id, self.claim.attempt)
             cache, cache_bytes = self.settings.cache, self.settings.cache_bytes
-            env = environment(os.environ)
+            env = {**environment(os.environ), **self.watching.starts()}
             more = self.kind.arguments(self.claim, self.repository, self.settings.home)
             data_root, files = roots(self.claim, self.repository, self.settings)
             return Child.start(command, spec, self.out, data_root, resume, env, cache, cache_bytes, [*more, *files])
@@ -196,7 +210,7 @@ class _Attempt:
             return False
         said = report(events, self.phase)
         self._watch(events)
-        self.unsaid = said if self.unsaid is None else _joined(self.unsaid, said)
+        self.unsaid = said if self.unsaid is None else joined(self.unsaid, said)
         self.requested = self._record(self.unsaid)
         self.unsaid = None
         return bool(events)
@@ -214,6 +228,7 @@ class _Attempt:
                 self.error = {name: str(event.get(name, "")) for name in ("code", "message", "hint")}
             elif event["type"] == "phase":
                 self.phase, self.step_at = event.get("phase"), now
+                self.watching.phase(self.phase)
             elif event["type"] == "progress" and int(event["step"]) > self.step:
                 if self.step >= 0:
                     self.steps.append((now - self.step_at) / (int(event["step"]) - self.step))
@@ -241,6 +256,7 @@ class _Attempt:
     def _conclude(self, child: Child) -> None:
         status = child.poll()
         assert status is not None
+        self.watching.exited(status)
         job_id, attempt = self.claim.job_id, self.claim.attempt
         # A system that shuts down may have told the trainer before we did.
         why = self.why or ("shutdown" if self.shutdown.is_set() else None)
@@ -285,16 +301,3 @@ class _Attempt:
     def _queued_again(self, status: JobStatus) -> None:
         if status == JobStatus.QUEUED:
             self.wake(self.claim.job_id)
-
-
-def _joined(first: Report, second: Report) -> Report:
-    """Two reports as one, for when the database did not answer in between."""
-    return Report(
-        second.progress or first.progress,
-        second.phase or first.phase,
-        [*first.points, *second.points],
-        second.health or first.health,
-        [*first.events, *second.events],
-        second.checkpoint_step if second.checkpoint_step is not None else first.checkpoint_step,
-        second.data or first.data,
-    )

@@ -18,6 +18,8 @@ from jobs.errors import JobsError
 from jobs.repository import Repository
 from jobs.settings import Settings
 from jobs.uploads import Uploads
+from jobs.webhooks import Webhooks
+from worker.telemetry import Telemetry
 
 log = logging.getLogger("worker")
 
@@ -28,9 +30,16 @@ _CLEAN_EVERY = 600.0
 class Sweeper:
     """One pass every few seconds until stopped."""
 
-    def __init__(self, repository: Repository, settings: Settings, wake: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        settings: Settings,
+        wake: Callable[[str], object],
+        telemetry: Telemetry | None = None,
+    ) -> None:
         """wake(job_id) sends a wake-up; called again and again for a job that nobody takes."""
         self.repository, self.settings, self.wake = repository, settings, wake
+        self.telemetry = telemetry or Telemetry()
         self._stop = threading.Event()
         self._cleaned = 0.0
         self._thread: threading.Thread | None = None
@@ -51,7 +60,8 @@ class Sweeper:
         expired = self.repository.expire_leases(self.settings.max_attempts)
         for job_id in expired:
             log.warning("%s: its lease ran out; it is queued again", job_id, extra={"about": {"job": job_id}})
-        woken = [*expired, *(self._overlooked())]
+        overlooked = self._overlooked()
+        woken = [*expired, *overlooked]
         for job_id in dict.fromkeys(woken):
             self.wake(job_id)
         if time.monotonic() - self._cleaned > _CLEAN_EVERY:
@@ -59,6 +69,8 @@ class Sweeper:
             recorded = self.repository.encoder_folders() | self.repository.result_folders()
             Artifacts(self.settings.home).remove_leftovers(recorded)
             Uploads(self.settings.datasets).remove_leftovers(self.repository.dataset_ids())
+            Webhooks(self.repository.database).clean()
+        self.telemetry.swept("ok", len(expired), len(overlooked))
         return woken
 
     def _overlooked(self) -> list[str]:
@@ -79,6 +91,8 @@ class Sweeper:
                 with logs.bound(part="sweeper"):
                     self.sweep()
             except JobsError as error:
+                self.telemetry.swept("failed")
                 log.warning("sweep: %s", error, extra={"about": {"part": "sweeper"}})
             except Exception:
+                self.telemetry.swept("failed")
                 log.exception("sweep failed; the next one may not", extra={"about": {"part": "sweeper"}})

@@ -99,6 +99,19 @@ def report(events: Iterable[dict[str, Any]], last_phase: str | None = None) -> R
     return Report(progress, phase, points, health, kept, checkpoint, data)
 
 
+def joined(first: Report, second: Report) -> Report:
+    """Two reports as one, for when the database did not answer in between."""
+    return Report(
+        second.progress or first.progress,
+        second.phase or first.phase,
+        [*first.points, *second.points],
+        second.health or first.health,
+        [*first.events, *second.events],
+        second.checkpoint_step if second.checkpoint_step is not None else first.checkpoint_step,
+        second.data or first.data,
+    )
+
+
 def _points(event: dict[str, Any]) -> list[Point]:
     at = _time(event.get("at"))
     step, epoch = int(event["step"]), int(event["epoch"])

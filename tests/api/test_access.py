@@ -17,13 +17,16 @@ import pytest
 from api.access import scope_of
 from jobs.access import Caller
 from jobs.keys import Keys
+from jobs.outbox import TYPES
 from jobs.records import DatasetDraft, JobDraft, ResultDraft
 from jobs.secret import new_secret
+from jobs.webhooks import Webhooks
 from ssl_core.spec.index import IndexSpec
 from support.vectors import write_vectors
 from worker.supervisor import Supervisor
 
 JOB, ENCODER, DATASET, NAME, MODEL, PART = "job_id", "encoder_id", "dataset_id", "name", "model", "part"
+WEBHOOK = "webhook_id"
 LOOKS, USES, CHANGES, LISTS, OPEN = "looks", "uses", "changes", "lists", "open"
 
 # (method, path): what it does, and the body it is sent with. {ids} in a body are those of the victim.
@@ -64,10 +67,19 @@ ROUTES: dict[tuple[str, str], tuple[str, dict[str, Any] | None]] = {
     ("post", "/v1/embeddings"): (USES, {"model": "{encoder_id}", "input": ["{picture}"]}),
     ("get", "/v1/models"): (LISTS, None),
     ("get", "/v1/models/{model}"): (LOOKS, None),
+    ("get", "/jobs/{job_id}/tracking"): (LOOKS, None),
+    ("post", "/webhooks"): (CHANGES, {"url": "https://example.org/hook"}),
+    ("get", "/webhooks"): (LISTS, None),
+    ("get", "/webhooks/{webhook_id}"): (LOOKS, None),
+    ("patch", "/webhooks/{webhook_id}"): (CHANGES, {"enabled": True}),
+    ("delete", "/webhooks/{webhook_id}"): (CHANGES, None),
+    ("post", "/webhooks/{webhook_id}/test"): (CHANGES, None),
+    ("get", "/webhooks/{webhook_id}/deliveries"): (LOOKS, None),
     ("get", "/livez"): (OPEN, None),
     ("get", "/readyz"): (OPEN, None),
     ("get", "/metrics"): ("metrics", None),
 }
+MAKES = {("post", "/datasets"), ("post", "/webhooks")}  # of nothing that is there
 PAGES = ("/", "/docs", "/openapi.json")
 NOT_VISIBLE = {404, 422}  # 422: the body names what is not there
 
@@ -112,6 +124,7 @@ def world(start, put_encoder, exported, picture, tmp_path_factory):
                 JOB: job.id,
                 ENCODER: job.encoder_id,
                 DATASET: dataset.id,
+                WEBHOOK: Webhooks(mine.database, mine.caller).create("https://example.org/hook", TYPES)[1].id,
                 "vectors_id": vectors,
                 NAME: "new-name",
                 MODEL: job.encoder_id,
@@ -182,7 +195,7 @@ def test_without_a_valid_key_only_health_answers(world, key):
 
 def test_another_owner_s_things_are_not_there(world):
     for (method, path), (does, body) in ROUTES.items():
-        if does in (OPEN, LISTS, "metrics") or (method, path) == ("post", "/datasets"):
+        if does in (OPEN, LISTS, "metrics") or (method, path) in MAKES:
             continue
         answer = world.send(method, path, "bob", "alice", body)
         assert answer.status_code in NOT_VISIBLE, (method, path, answer.status_code, answer.text)

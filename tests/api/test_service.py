@@ -104,7 +104,7 @@ class TestPages:
         for path, operations in service.http.get("/openapi.json").json()["paths"].items():
             for method, operation in operations.items():
                 if method in ("post", "put") and "requestBody" not in operation:
-                    assert path.endswith(("/cancel", "/pause", "/resume")), path
+                    assert path.endswith(("/cancel", "/pause", "/resume", "/test")), path
                 for kind, media in operation.get("requestBody", {}).get("content", {}).items():
                     assert media["examples"], (path, kind)
 

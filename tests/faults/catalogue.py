@@ -13,6 +13,7 @@ from faults.drills import (
     disk_full,
     group_killed,
     messages_five,
+    outbound_killed,
     pause_resume,
     postgres_down,
     postgres_frozen,
@@ -44,5 +45,6 @@ DRILLS: dict[str, Drill] = {
         commit_unseen.DRILL,
         clock_wrong.DRILL,
         disk_full.DRILL,
+        outbound_killed.DRILL,
     )
 }
