@@ -104,8 +104,12 @@ def read_spec(path: Path, preset: str | None, data_root: Path, weights: Path | N
 
 
 def main() -> int:
-    """Train as the command line says; returns the exit status."""
+    """Do as the command line says; returns the exit status. `python -m ssl_core export …` writes an encoder in another form."""
     share_processors()
+    if sys.argv[1:2] == ["export"]:
+        from ssl_core.portable.command import main as export
+
+        return export(sys.argv[2:])
     arguments = _arguments()
     if arguments.parent_pipe:
         _die_with_parent()
