@@ -22,6 +22,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("-o", "--output", type=Path, required=True, help="a new folder, or a file that ends in .zip")
     parser.add_argument("--images", type=Path, help="folder of pictures to check on; default: seeded ones")
     parser.add_argument("--facts", type=Path, help="JSON with what the card should say beside the manifest")
+    parser.add_argument("--parent-pipe", action="store_true", help="end when stdin ends: whoever started it holds the other end")
     arguments = parser.parse_args(words)
 
     from ssl_core.portable.export import export_folder, export_zip

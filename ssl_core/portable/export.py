@@ -19,8 +19,6 @@ from ssl_core.portable.check import Agreement, agreement, pictures_of
 from ssl_core.portable.forms import ABOUT_FILE, CARD_FILE, CURVES_FILE, Form, check_form
 from ssl_core.portable.written import FORMATS, encoder_run
 
-VERSION = 1  # of what an export holds: raised with every change to it, so that none of before is handed out
-
 
 def export_folder(encoder: Path, form: str, out: Path, facts: CardFacts | None = None, pictures: Path | None = None) -> Agreement:
     """Write the encoder of a folder in a form to the folder `out`, which must not be there. pictures: a folder with real ones to

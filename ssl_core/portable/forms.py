@@ -12,6 +12,7 @@ from ssl_core.manifest import Manifest
 
 Form = Literal["onnx", "torchscript", "safetensors", "timm", "hf"]
 FORMS: tuple[Form, ...] = get_args(Form)
+VERSION = 1  # of what an export holds: raised with every change to it, so that none of before is handed out
 ABOUT_FILE, CARD_FILE, CURVES_FILE = "imprint.json", "README.md", "curves.svg"
 ONNX_FILE, SCRIPT_FILE, WEIGHTS_FILE, CONFIG_FILE = "model.onnx", "model.pt", "model.safetensors", "config.json"
 CODE_FILE = "modeling_imprint.py"
