@@ -22,6 +22,7 @@ from api import (
     errors,
     exporting,
     health,
+    importing,
     job_parts,
     jobs,
     measuring,
@@ -99,6 +100,7 @@ def create_app(settings: Settings | None = None, *, warm: bool = True) -> FastAP
         openai,
         health,
         exporting,
+        importing,
     ):
         app.include_router(room.router)
 

@@ -49,7 +49,7 @@ class Gate:
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(8)}"
         scope.setdefault("state", {})["request_id"] = request_id
-        limit = EMBED_LIMIT if _PICTURES.fullmatch(scope["path"]) else JSON_LIMIT
+        limit, body_seconds = _bounds(scope, self.settings)
         started = time.perf_counter()
 
         async def send_with_id(message: Message) -> None:
@@ -68,7 +68,7 @@ class Gate:
                 await _drain(receive)
             await respond(request_id, refusal, scope["path"])(scope, receive, send_with_id)
             return
-        await self.app(scope, _bounded(receive, limit, self.settings.body_seconds), send_with_id)
+        await self.app(scope, _bounded(receive, limit, body_seconds), send_with_id)
 
 
 async def _admitted(scope: Scope, headers: Headers, limit: int) -> Caller:
@@ -86,6 +86,13 @@ async def _admitted(scope: Scope, headers: Headers, limit: int) -> Caller:
     if length.isdecimal() and (len(length) > 15 or int(length) > limit):
         raise too_large(limit)
     return caller
+
+
+def _bounds(scope: Scope, settings: Settings) -> tuple[int, float]:
+    """Most bytes of a body, and seconds that it may take."""
+    if scope["method"] == "POST" and scope["path"] == "/encoders":
+        return int(settings.import_bytes), settings.import_seconds
+    return EMBED_LIMIT if _PICTURES.fullmatch(scope["path"]) else JSON_LIMIT, settings.body_seconds
 
 
 def too_large(limit: int) -> Problem:

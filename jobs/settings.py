@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     head_seconds: float = Field(20, gt=0, description="A connection that has not said what it wants by then is closed.")
     body_seconds: float = Field(60, gt=0, description="A body that has not arrived by then gets 408.")
 
+    import_bytes: ByteSize = Field(ByteSize(4 * 2**30), description="Most that a file of weights may have that is imported.")
+    import_seconds: float = Field(3600, gt=0, description="A file of weights that has not arrived by then gets 408.")
+
     embed_deadline_seconds: float = Field(60, gt=0, description="A request to /embed that takes longer gets 504.")
     embed_max_pending: int = Field(1024, ge=1, description="Images that may wait to be embedded; more get 429.")
     embed_memory: ByteSize = Field(

@@ -46,6 +46,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--encoder", type=Path, help=words)
     parser.add_argument("--teacher", type=Path, help="folder of the encoder that method distill learns from")
     parser.add_argument("--vectors", type=Path, help="folder of an embed job's vectors, for a spec of kind index")
+    parser.add_argument("--upload", type=Path, help="file of weights, for a spec of kind import")
     parser.add_argument("--cache", type=Path, help="folder of prepared images that runs share; default: they are kept in memory")
     parser.add_argument("--cache-bytes", type=int, help="most that it may take; default: a quarter of its disk")
     parser.add_argument("--resume", type=Path, action="append", default=[], help="folder of an earlier attempt, newest first")
@@ -251,12 +252,26 @@ def _measure(arguments: argparse.Namespace, stop: StopFlag, events: Events) -> N
         raise _Hopeless("out_of_memory", str(error).splitlines()[0], "lower batch_size") from error
 
 
+def _import(arguments: argparse.Namespace, stop: StopFlag, events: Events) -> None:
+    from ssl_core.importing.run import ImportFailed, import_weights
+    from ssl_core.spec.imported import ImportSpec
+
+    spec = ImportSpec.model_validate_json(arguments.spec.read_bytes())
+    if arguments.upload is None:
+        raise _Hopeless("invalid_spec", "a spec of kind import needs the file of weights", "give it with --upload FILE")
+    try:
+        import_weights(spec, arguments.upload, arguments.out, events)
+    except ImportFailed as error:
+        raise _Hopeless("bad_weights", str(error), "see imprint import --help for what can be said about a file") from error
+
+
 RUNS: dict[str, Callable[[argparse.Namespace, StopFlag, Events], None]] = {
     "pretrain": _pretrain,
     "embed": _embed,
     "index": _index,
     "linear_probe": _measure,
     "finetune": _measure,
+    "import": _import,
 }
 
 

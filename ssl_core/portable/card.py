@@ -114,11 +114,8 @@ def _what(manifest: Manifest, facts: CardFacts) -> list[tuple[str, str]]:
         ("learned from", f"{_text(data.source)}: {', '.join(counts)}"),
         ("fingerprint of the data", f"`{_text(data.fingerprint)}`"),
     ]
-    imported = getattr(manifest, "imported", None)
-    if isinstance(imported, dict):
-        rows.append(
-            ("imported from", f"`{_text(str(imported.get('file', '')))}`, SHA-256 `{_text(str(imported.get('sha256', '')))}`")
-        )
+    if (imported := manifest.imported) is not None:
+        rows.append(("imported from", f"`{_text(imported.file)}` ({_text(imported.form)}), SHA-256 `{imported.sha256}`"))
     if facts.epochs:
         rows.append(("epochs", f"{facts.epochs:g}"))
     rows += [
