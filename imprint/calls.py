@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from imprint.errors import ConnectionFailed, ImprintError, JobFailed, ServiceError, Unavailable, UsageError
+from imprint.errors import ConnectionFailed, ImprintError, JobFailed, NotFound, ServiceError, Unavailable, UsageError
 from imprint.flow import Call, Flow, Item, Next, Open, Pause, Upload, get, pages, parsed, part
 from imprint.records import Encoder, Event, Job, Json, Metric, Validation
 
@@ -164,7 +164,7 @@ def encoder_id(name: str) -> Flow[str]:
         body = yield from get("/aliases")
         found = next((alias["encoder"] for alias in body["data"] if alias["name"] == name), None)
     if found is None:
-        raise ImprintError(f"there is no encoder {name!r}", "see them with: imprint encoders")
+        raise NotFound(f"there is no encoder {name!r}", status=404, hint="see them with: imprint encoders")
     return str(found)
 
 
