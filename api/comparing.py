@@ -45,16 +45,21 @@ def compare(services: Services, given: str) -> Comparison:
     encoders = list({each.id: each for each in encoders}.values())
     if len(encoders) < 2:
         raise Problem("validation", f"compare = {given[:200]!r} names {encoders[0].id} only", parameter="compare")
+    return Comparison(
+        encoders=[EncoderBody.model_validate({**vars(each), "owner": each.owner or None}) for each in encoders],
+        data=figures(services, encoders),
+    )
+
+
+def figures(services: Services, encoders: list[EncoderRecord]) -> list[Compared]:
+    """All that was measured of these encoders, or of this one; what more of them have in common comes first."""
     groups: dict[str, _Group] = {}
     for encoder in encoders:
         _pretrained(groups, encoder, services.repository.get(encoder.job_id))
     for job in services.repository.measurements([each.id for each in encoders], list(PROTOCOLS)):
         _measured(groups, job)
     order = sorted(groups.values(), key=lambda group: -len(group.found))  # stable: pretraining first, then the newest
-    return Comparison(
-        encoders=[EncoderBody.model_validate({**vars(each), "owner": each.owner or None}) for each in encoders],
-        data=[_row(group, encoders) for group in order],
-    )
+    return [_row(group, encoders) for group in order]
 
 
 def _pretrained(groups: dict[str, _Group], encoder: EncoderRecord, job: JobRecord) -> None:

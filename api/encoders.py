@@ -60,6 +60,7 @@ def get_encoder(encoder_id: EncoderId, services: ServicesDep) -> EncoderDetail:
     record = services.repository.encoder(encoder_id)
     here = f"/encoders/{record.id}"
     links = {"self": here, "download": f"{here}/download", "job": f"/jobs/{record.job_id}", "embed": "/embed"}
+    links |= {"export": f"{here}/export", "card": f"{here}/card"}
     try:
         manifest = read_manifest(services.encoder_folder(record)).model_dump(mode="json")
     except EncoderError as error:

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from api.body import json_object
 from api.deps import JobId, Limit, Mine, Repo, Services, ServicesDep, cursor
 from api.errors import Problem
-from api.kinds import KINDS, planned
+from api.kinds import FILTERS, planned
 from api.schemas import JobBody, JobStatusName, ListOf, Validated
 from jobs.records import JobRecord
 from ssl_core.spec import METHOD_NAMES
@@ -77,7 +77,7 @@ def list_jobs(
     after: Annotated[str | None, Query(description="The `last_id` of the page before.")] = None,
     status: Annotated[JobStatusName | None, Query()] = None,
     method: Annotated[str | None, Query(description="The name of a method, such as simclr.")] = None,
-    kind: Annotated[str | None, Query(description="pretrain, embed, index, linear_probe or finetune.")] = None,
+    kind: Annotated[str | None, Query(description="pretrain, embed, index, linear_probe, finetune or import.")] = None,
     mine: Mine = False,
 ) -> ListOf[JobBody]:
     """Filters: `status`, `method`, `kind`, and `label.<key>=<value>` for your own labels."""
@@ -92,8 +92,8 @@ def list_jobs(
     if method is not None and method not in METHOD_NAMES:
         detail = f"method {method[:100]!r} is not known; {nearest(method, list(METHOD_NAMES))}"
         raise Problem("validation", detail, parameter="method")
-    if kind is not None and kind not in KINDS:
-        raise Problem("validation", f"kind {kind[:100]!r} is not known; {nearest(kind, list(KINDS))}", parameter="kind")
+    if kind is not None and kind not in FILTERS:
+        raise Problem("validation", f"kind {kind[:100]!r} is not known; {nearest(kind, list(FILTERS))}", parameter="kind")
     begin = cursor("job", after)
     page = repository.list(limit=limit, after=begin, status=status, method=method, kind=kind, labels=labels, mine=mine)
     return ListOf(data=[job_body(record) for record in page.data], has_more=page.has_more, **ends(page.data))

@@ -70,4 +70,6 @@ KINDS: dict[str, Callable[[Body, Services], Planned]] = {
 }
 
 
-__all__ = ["KINDS", "Planned", "planned"]
+FILTERS = (*KINDS, "import")  # kinds that there are; jobs of the last are made by POST /encoders
+
+__all__ = ["FILTERS", "KINDS", "Planned", "planned"]

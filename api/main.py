@@ -20,7 +20,9 @@ from api import (
     embed,
     encoders,
     errors,
+    exporting,
     health,
+    importing,
     job_parts,
     jobs,
     measuring,
@@ -97,7 +99,7 @@ def create_app(settings: Settings | None = None, *, warm: bool = True) -> FastAP
     app.add_middleware(Gate, settings=chosen, telemetry=telemetry)
     app.add_middleware(SafeHeaders)
     rooms = (jobs, sharing, job_parts, bulk, measuring, preview, encoders, search, datasets, embed, openai, health)
-    for room in (*rooms, webhooks, tracking):
+    for room in (*rooms, webhooks, tracking, exporting, importing):
         app.include_router(room.router)
 
     @app.get("/", include_in_schema=False)

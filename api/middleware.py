@@ -108,9 +108,11 @@ def too_large(limit: int) -> Problem:
 
 
 def _bounds(scope: Scope, headers: Headers, settings: Settings) -> tuple[int, float]:
-    """Most bytes of the body, and seconds it may take: an archive's are its own."""
+    """Most bytes of the body, and seconds it may take: an archive's and weights' are their own."""
     if scope["method"] == "POST" and scope["path"] == "/datasets" and "json" not in headers.get("content-type", "json"):
         return int(settings.upload_bytes) + FORM_SLACK, settings.upload_seconds
+    if scope["method"] == "POST" and scope["path"] == "/encoders":
+        return int(settings.import_bytes), settings.import_seconds
     return EMBED_LIMIT if _PICTURES.fullmatch(scope["path"]) else JSON_LIMIT, settings.body_seconds
 
 

@@ -6,6 +6,8 @@ client = Client()                                   # http://127.0.0.1:8000, or 
 job = client.submit(data={"source": "digits"})
 client.wait(job.id)
 vectors = client.embed(["a.png", "b.png"])          # (2, dim) float32
+
+`AsyncClient` has the same methods, awaited.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from imprint.aio import AsyncClient as AsyncClient
     from imprint.client import Client as Client
     from imprint.datasets import Dataset as Dataset
     from imprint.errors import ConnectionFailed as ConnectionFailed
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 # Loaded when first asked for, so that `import imprint` and `imprint --help` cost next to nothing.
 _HOMES = {
+    "AsyncClient": "imprint.aio",
     "Client": "imprint.client",
     "ConnectionFailed": "imprint.errors",
     "Dataset": "imprint.datasets",

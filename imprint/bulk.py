@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import quote
 
+from imprint.flow import Flow, download, get, part, run
 from imprint.records import Embedded, Job, Json
 from imprint.transport import Transport
 
@@ -38,30 +38,39 @@ class BulkCalls:
 
     def vectors(self, job_id: str) -> list[Json]:
         """The Parquet files of a finished job, in the order of their rows: file, images, errors, size_bytes, href."""
-        body = self._transport.request("GET", f"/jobs/{quote(job_id, safe='')}/vectors").json()
-        return list(body["data"])
+        return run(listed(job_id), self._transport.performer())
 
     def save_vectors(self, job_id: str, to: str | Path) -> Path:
         """All of a finished job's vectors as the one Parquet file `to`, which appears when it is whole.
 
         Columns: path, embedding (fixed-size list of float32, null where there is an error), error.
         """
-        import pyarrow.parquet as pq
+        return run(saved(job_id, to), self._transport.performer())
 
-        target = Path(to)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder, replacing(target) as out:
-            writer = None
-            for part in self.vectors(job_id):
-                local = Path(folder, "part")
-                with local.open("wb") as file:
-                    self._transport.download(part["href"], file)
-                with pq.ParquetFile(local) as rows:
-                    writer = writer or pq.ParquetWriter(out, rows.schema_arrow)
-                    for group in range(rows.num_row_groups):
-                        writer.write_table(rows.read_row_group(group))
-            assert writer is not None  # a job without pictures fails
-            writer.close()
-        return target
+
+def listed(job_id: str) -> Flow[list[Json]]:
+    """See `BulkCalls.vectors`."""
+    return list((yield from get(f"/jobs/{part(job_id)}/vectors"))["data"])
+
+
+def saved(job_id: str, to: str | Path) -> Flow[Path]:
+    """See `BulkCalls.save_vectors`."""
+    import pyarrow.parquet as pq
+
+    target = Path(to)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder, replacing(target) as out:
+        writer = None
+        for each in (yield from listed(job_id)):
+            local = Path(folder, "part")
+            with local.open("wb") as file:
+                yield from download(each["href"], file)
+            with pq.ParquetFile(local) as rows:
+                writer = writer or pq.ParquetWriter(out, rows.schema_arrow)
+                for group in range(rows.num_row_groups):
+                    writer.write_table(rows.read_row_group(group))
+        assert writer is not None  # a job without pictures fails
+        writer.close()
+    return target
 
 
 @contextmanager

@@ -5,12 +5,29 @@ Nothing heavy is imported here, so that `imprint --help` answers at once.
 
 from __future__ import annotations
 
+import json
 import sys
 
 import typer
 
-from imprint.commands import datasets, encoders, jobs, keys, measure, options, preview, search, up, webhooks
-from imprint.errors import ImprintError, UsageError
+from imprint.commands import (
+    completion,
+    datasets,
+    encoders,
+    finding,
+    jobs,
+    keys,
+    leaving,
+    measure,
+    options,
+    preview,
+    profile,
+    search,
+    up,
+    webhooks,
+)
+from imprint.errors import ImprintError
+from imprint.exits import status_of
 from imprint.version import version as installed
 
 app = typer.Typer(
@@ -38,9 +55,9 @@ EPILOG = """
 
 
 @app.callback(epilog=EPILOG)
-def root(server: options.Server = None, api_key: options.ApiKey = None) -> None:
+def root(server: options.Server = None, api_key: options.ApiKey = None, profile: options.ProfileName = None) -> None:
     """Point it at your unlabelled pictures, get an encoder, get its embeddings over HTTP."""
-    options.remember(server, api_key)
+    options.remember(server, api_key, profile)
 
 
 START, TRAIN, USE = "Start", "Train", "Use"
@@ -59,26 +76,34 @@ app.add_typer(datasets.app, name="datasets", rich_help_panel=TRAIN)
 app.command("encoders", rich_help_panel=USE)(encoders.list_encoders)
 app.command(rich_help_panel=USE, epilog=encoders.EMBED_EPILOG)(encoders.embed)
 app.command(rich_help_panel=USE)(search.index)
-app.command(rich_help_panel=USE, epilog=search.SEARCH_EPILOG)(search.search)
+app.command(rich_help_panel=USE, epilog=finding.EPILOG)(finding.search)
 app.command(rich_help_panel=USE, epilog=search.REPORT_EPILOG)(search.report)
 app.command("measure", rich_help_panel=USE, epilog=measure.EPILOG)(measure.measure)
 app.command("compare", rich_help_panel=USE)(measure.compare)
 app.add_typer(webhooks.app, name="webhooks", rich_help_panel=TRAIN)
 
 
+app.command("export", rich_help_panel=USE, epilog=leaving.EXPORT_EPILOG)(leaving.export)
+app.command("card", rich_help_panel=USE)(leaving.card)
+app.command("import", rich_help_panel=USE, epilog=leaving.IMPORT_EPILOG)(leaving.import_weights)
+app.add_typer(profile.app, name="profile", rich_help_panel=START)
+app.command(rich_help_panel=START, epilog=completion.EPILOG)(completion.completion)
+
+
 @app.command(rich_help_panel=USE)
-def version() -> None:
+def version(as_json: options.AsJson = False) -> None:
     """Print the version."""
-    print(installed())
+    print(json.dumps({"version": installed()}) if as_json else installed())
 
 
 def main() -> None:
-    """The console script. Exit codes: 0 done, 1 it failed, 2 it was asked wrongly, 130 interrupted."""
+    """The console script. Its exit statuses are in `imprint.exits`."""
+    completion.prepare()
     try:
-        app()
+        app(prog_name="imprint")
     except ImprintError as error:
         options.report(error)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        sys.exit(status_of(error))
     except BrokenPipeError:  # `imprint jobs | head`
         sys.stderr.close()
         sys.exit(1)

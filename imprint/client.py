@@ -9,25 +9,25 @@ vectors = client.embed(Path("photos").glob("*.jpg"), encoder=job.id)
 from __future__ import annotations
 
 import os
-import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+from imprint import calls, leaving
 from imprint.bulk import BulkCalls
 from imprint.datasets import DatasetCalls
 from imprint.embedding import EmbedCalls
-from imprint.errors import ConnectionFailed, ImprintError, JobFailed, ServiceError, Unavailable, UsageError
+from imprint.flow import Flow, iterate, pages, part, run
 from imprint.index import Index
 from imprint.measures import MeasureCalls
 from imprint.records import Encoder, Event, Job, Json, Metric, Validation
+from imprint.results import Results
 from imprint.transport import Transport
 from imprint.webhooks import WebhookCalls
 
 DEFAULT_SERVER = "http://127.0.0.1:8000"
-OUTAGE = 60.0  # seconds of silence that following a job survives: long enough for a restart of the server
+T = TypeVar("T")
 
 
 class Client(EmbedCalls, BulkCalls, MeasureCalls, DatasetCalls, WebhookCalls):
@@ -59,17 +59,14 @@ class Client(EmbedCalls, BulkCalls, MeasureCalls, DatasetCalls, WebhookCalls):
         Sending is repeated when the connection breaks; the key makes sure that this creates one job only.
         Raises Rejected, whose `problems` name each wrong field.
         """
-        key = idempotency_key or str(uuid.uuid4())
-        answer = self._transport.request("POST", "/jobs", json=spec, headers={"Idempotency-Key": key}, repeatable=True)
-        return Job.parse(answer.json())
+        return self._run(calls.submit(spec, idempotency_key))
 
     def validate(self, **spec: Any) -> Validation:
         """Run every check of `submit`, create nothing. Raises Rejected as submit would."""
-        answer = self._transport.request("POST", "/jobs", params={"validate_only": "true"}, json=spec, repeatable=True)
-        return Validation.parse(answer.json())
+        return self._run(calls.validate(spec))
 
     def job(self, job_id: str) -> Job:
-        return Job.parse(self._get(f"/jobs/{_part(job_id)}"))
+        return self._run(calls.job(job_id))
 
     def jobs(
         self,
@@ -79,50 +76,29 @@ class Client(EmbedCalls, BulkCalls, MeasureCalls, DatasetCalls, WebhookCalls):
         labels: dict[str, str] | None = None,
         limit: int | None = None,
         mine: bool = False,
-    ) -> Iterator[Job]:
+    ) -> Results[Job]:
         """Jobs, newest first; pages are fetched as they are needed. `limit`: how many in all; `mine`: none that others share."""
-        params = {
-            "mine": "true" if mine else None,
-            "status": status,
-            "method": method,
-            **{f"label.{key}": value for key, value in (labels or {}).items()},
-        }
-        return (Job.parse(body) for body in self._pages("/jobs", params, limit))
+        return self._iterate(calls.jobs(status, method, labels, limit, mine))
 
     def cancel(self, job_id: str) -> Job:
         """Ask for an end. Takes effect within seconds; the last checkpoint stays. Raises Conflict if it has ended already."""
-        return self._control(job_id, "cancel")
+        return self._run(calls.control(job_id, "cancel"))
 
     def pause(self, job_id: str) -> Job:
         """Ask for a checkpoint and a halt until `resume`."""
-        return self._control(job_id, "pause")
+        return self._run(calls.control(job_id, "pause"))
 
     def resume(self, job_id: str) -> Job:
         """Queue a paused, failed or cancelled job again; it goes on from its last checkpoint."""
-        return self._control(job_id, "resume")
+        return self._run(calls.control(job_id, "resume"))
 
     def share(self, job_id: str, shared: bool = True) -> Job:
         """Let every key see a job and use its encoder, or its owner's keys only."""
-        return Job.parse(
-            self._transport.request("PATCH", f"/jobs/{_part(job_id)}", json={"shared": shared}, repeatable=True).json()
-        )
+        return self._run(calls.share(job_id, shared))
 
-    def updates(self, job_id: str, *, every: float = 1.0) -> Iterator[Job]:
+    def updates(self, job_id: str, *, every: float = 1.0) -> Results[Job]:
         """The job's state every `every` seconds, until it is final. Survives a restart of the server of up to a minute."""
-        lost_since: float | None = None
-        while True:
-            try:
-                job = self.job(job_id)
-            except (ConnectionFailed, Unavailable):
-                lost_since = lost_since if lost_since is not None else time.monotonic()
-                if time.monotonic() - lost_since > OUTAGE:
-                    raise
-            else:
-                lost_since = None
-                yield job
-                if job.final:
-                    return
-            time.sleep(every)
+        return self._iterate(calls.updates(job_id, every))
 
     def wait(
         self,
@@ -138,117 +114,82 @@ class Client(EmbedCalls, BulkCalls, MeasureCalls, DatasetCalls, WebhookCalls):
         Raises JobFailed when it ended as failed or cancelled (unless check=False), TimeoutError after `timeout` seconds.
         A paused job has not ended: waiting goes on.
         """
-        start = time.monotonic()
-        for job in self.updates(job_id, every=every):
-            if on_update is not None:
-                on_update(job)
-            if job.final:
-                break
-            if timeout is not None and time.monotonic() - start > timeout:
-                raise TimeoutError(f"job {job_id} is still {job.status} after {timeout:g} s")
-        if check and job.status != "succeeded":
-            raise JobFailed(job)
-        return job
+        return self._run(calls.wait(job_id, on_update, timeout, every, check))
 
-    def metrics(self, job_id: str, name: str | None = None, *, after_step: int | None = None) -> Iterator[Metric]:
+    def metrics(self, job_id: str, name: str | None = None, *, after_step: int | None = None) -> Results[Metric]:
         """Measured values in order of their steps; all names, or one."""
-        path, params = f"/jobs/{_part(job_id)}/metrics", {"name": name, "after_step": after_step}
-        # Pages never cut a step in two, so the last step is where the next one begins.
-        return (Metric.parse(body) for body in self._pages(path, params, None, page=1000, cursor="after_step", field="step"))
+        return self._iterate(calls.metrics(job_id, name, after_step))
 
-    def events(self, job_id: str, *, after: int | None = None) -> Iterator[Event]:
+    def events(self, job_id: str, *, after: int | None = None) -> Results[Event]:
         """What has happened to the job so far, oldest first."""
-        return (Event.parse(body) for body in self._pages(f"/jobs/{_part(job_id)}/events", {"after": after}, None))
+        return self._iterate(calls.events(job_id, after))
+
+    def follow_events(self, job_id: str, *, after: int | None = None) -> Results[Event]:
+        """The same, and what happens from now on, as it happens, until the job ends or pauses. Survives as `updates` does."""
+        return self._iterate(calls.follow_events(job_id, after))
 
     def logs(self, job_id: str, *, tail: int | None = None) -> str:
         """What the newest attempt's trainer wrote: the last `tail` lines, or as much as the server gives (about a megabyte)."""
-        return self._transport.request("GET", f"/jobs/{_part(job_id)}/logs", params={"tail": tail or 100_000}).text
+        return self._run(calls.logs(job_id, tail))
 
     def preview(self, job_id: str | None = None, *, images: int = 8, **spec: Any) -> bytes:
         """A PNG of pictures beside the views that training draws of them: of a `spec` as for `submit`, or a job's own sheet."""
-        if job_id is not None and spec:
-            raise UsageError("give a job's id or the fields of a job, not both")
-        if job_id is not None:
-            return self._transport.request("GET", f"/jobs/{_part(job_id)}/preview").content
-        return self._transport.request("POST", "/preview", params={"images": images}, json=spec, repeatable=True).content
+        return self._run(calls.preview(job_id, images, spec))
 
     # Encoders and embeddings
 
-    def encoders(self, *, limit: int | None = None, mine: bool = False) -> Iterator[Encoder]:
+    def encoders(self, *, limit: int | None = None, mine: bool = False) -> Results[Encoder]:
         """Trained encoders, newest first; `mine`: without what others share."""
-        params = {"mine": "true" if mine else None}
-        return (Encoder.parse(body) for body in self._pages("/encoders", params, limit))
+        return self._iterate(calls.encoders(limit, mine))
 
     def encoder(self, encoder: str = "latest") -> Encoder:
         """One encoder by its id, its job's id, an alias, or `latest`. `raw` holds its manifest."""
-        return Encoder.parse(self._get(f"/encoders/{_part(self._encoder_id(encoder))}"))
+        return self._run(calls.encoder(encoder))
 
     def download(self, encoder: str, to: str | Path) -> Path:
         """Save an encoder (weights and manifest, a zip file) as the file `to`."""
-        content = self._transport.request("GET", f"/encoders/{_part(self._encoder_id(encoder))}/download").content
-        path = Path(to)
-        path.write_bytes(content)
-        return path
+        return self._run(leaving.saved(encoder, to))
+
+    def export(self, encoder: str, form: str, to: str | Path) -> Path:
+        """Save an encoder in a form that other programs load: onnx, torchscript, safetensors, timm or hf; as a new folder, or,
+        where `to` ends in .zip, as that file. The server compares it with the encoder first. Raises Rejected and Conflict."""
+        return self._run(leaving.export(encoder, form, to))
+
+    def card(self, encoder: str = "latest", form: str = "onnx") -> str:
+        """An encoder's model card, as Markdown, with the program that loads it in this form."""
+        return self._run(leaving.card(encoder, form))
+
+    def import_encoder(self, path: str | Path, *, on_progress: Callable[[int], object] | None = None, **fields: Any) -> Job:
+        """Send a file of weights; the job makes an encoder of it, whose id it then has. `fields`: arch, size, … as for
+        POST /encoders; a checkpoint of the reference implementation says most itself. Raises Rejected."""
+        return self._run(calls.import_encoder(Path(path), fields, on_progress))
 
     def set_alias(self, name: str, encoder: str) -> None:
         """Let `name` stand for an encoder; a name in use is moved."""
-        self._transport.request("PUT", f"/aliases/{_part(name)}", json={"encoder": encoder})
+        self._run(calls.set_alias(name, encoder))
 
     def index(self, encoder: str = "latest") -> Index:
         """The index of an encoder, to build and search; named as for `encoder`."""
-        return Index(self._transport, _part(self._encoder_id(encoder)))
+        return Index(self._transport, part(self._encoder_id(encoder)))
 
     def ready(self) -> bool:
         """Whether the server is up and has all it needs."""
-        try:
-            self._transport.request("GET", "/readyz", repeatable=False)
-        except (ConnectionFailed, ServiceError):
-            return False
-        return True
+        return self._run(calls.ready())
 
     # Plumbing
+
+    def _run(self, flow: Flow[T]) -> T:
+        return run(flow, self._transport.performer())
+
+    def _iterate(self, flow: Flow[None]) -> Results[Any]:
+        return Results(iterate(flow, self._transport.performer()))
+
+    def _pages(self, path: str, params: dict[str, Any], limit: int | None) -> Iterator[Json]:
+        return self._iterate(pages(path, params, limit))
 
     def _get(self, path: str) -> Json:
         body: Json = self._transport.request("GET", path).json()
         return body
 
-    def _control(self, job_id: str, what: str) -> Job:
-        return Job.parse(self._transport.request("POST", f"/jobs/{_part(job_id)}/{what}").json())
-
     def _encoder_id(self, name: str) -> str:
-        """POST /embed takes any name of an encoder; the encoders' own addresses take their ids."""
-        if name.startswith("enc_"):
-            return name
-        if name.startswith("job_"):
-            found = self.job(name).encoder
-        elif name == "latest":
-            found = next((encoder.id for encoder in self.encoders(limit=1, mine=True)), None)
-        else:
-            found = next((alias["encoder"] for alias in self._get("/aliases")["data"] if alias["name"] == name), None)
-        if found is None:
-            raise ImprintError(f"there is no encoder {name!r}", "see them with: imprint encoders")
-        return found
-
-    def _pages(
-        self, path: str, params: dict[str, Any], limit: int | None, *, page: int = 100, cursor: str = "after", field: str = "id"
-    ) -> Iterator[Json]:
-        """Items of a list; while there are more, the next page begins after the last item's `field`."""
-        left = limit if limit is not None else float("inf")
-        params = {**params}
-        while left > 0:
-            answer = self._transport.request("GET", path, params={**params, "limit": int(min(left, page))}).json()
-            for item in answer["data"]:
-                yield item
-                left -= 1
-            if not answer.get("has_more") or not answer["data"]:
-                return
-            params[cursor] = answer["data"][-1][field]
-
-
-def _part(name: str) -> str:
-    """One segment of a path: an id with a slash must not reach another route."""
-    from urllib.parse import quote
-
-    if not name or name in (".", ".."):
-        raise UsageError(f"{name!r} is not an id")
-    return quote(name, safe="")
+        return self._run(calls.encoder_id(name))

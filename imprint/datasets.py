@@ -18,8 +18,9 @@ from urllib.parse import quote
 
 from imprint import images
 from imprint.errors import Conflict, ConnectionFailed, UsageError
+from imprint.flow import PAUSES
 from imprint.records import Json
-from imprint.transport import PAUSES, Transport
+from imprint.transport import Transport
 
 PIECE = 2**18  # bytes
 PATIENCE = 600.0  # seconds that another request with the same key may take
@@ -105,7 +106,7 @@ class DatasetCalls:
             if offset > furthest:
                 failures, furthest = 0, offset
             try:
-                answer = self._transport.send(
+                answer = self._transport.upload(
                     "/datasets",
                     _pieces(file, offset, size, progress),
                     size - offset,

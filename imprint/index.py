@@ -15,13 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 from imprint import images as image_files
 from imprint.errors import UsageError
+from imprint.flow import Call, Flow, get, run
 from imprint.images import Image
 from imprint.records import Job, Json
+from imprint.results import Rows
 from imprint.transport import Transport
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    Vector = Sequence[float] | NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,34 @@ class Found:
     path: str
     score: float
     thumbnail: str | None = None
+
+
+def build(here: str, vectors: str) -> Flow[Job]:
+    answer = yield Call("POST", f"{here}/index", json={"vectors": vectors})
+    return Job.parse(answer.json())
+
+
+def search(here: str, what: Image | Vector, k: int, thumbnails: bool) -> Flow[Rows[Found]]:
+    if isinstance(what, str | Path | bytes) or hasattr(what, "save"):
+        ((_, content),) = next(iter(image_files.batches([what], 1, 1)))
+        if isinstance(content, UsageError):
+            raise content
+        fields = {"k": str(k), "thumbnails": str(thumbnails).lower()}
+        call = Call("POST", f"{here}/search", data=fields, files=[("image", ("image", content))], repeatable=True)
+    else:
+        asked: dict[str, Any] = {"k": k, "thumbnails": thumbnails, "vector": [float(value) for value in what]}
+        call = Call("POST", f"{here}/search", json=asked, repeatable=True)
+    answer = yield call
+    return Rows(Found(each["path"], each["score"], each.get("thumbnail")) for each in answer.json()["data"])
+
+
+def report_csv(here: str, threshold: float) -> Flow[bytes]:
+    answer = yield Call("GET", f"{here}/report", params={"threshold": threshold, "format": "csv"})
+    return bytes(answer.content)
+
+
+def remove(here: str) -> Flow[None]:
+    yield Call("DELETE", f"{here}/index")
 
 
 class Index:
@@ -47,42 +79,25 @@ class Index:
 
         Raises Rejected for a job without vectors of this encoder.
         """
-        return Job.parse(self._transport.request("POST", f"{self._here}/index", json={"vectors": vectors}).json())
+        return run(build(self._here, vectors), self._transport.performer())
 
     def status(self) -> Json:
         """What is searched, and the newest job that builds it. Raises NotFound if there is neither."""
-        body: Json = self._transport.request("GET", f"{self._here}/index").json()
-        return body
+        return run(get(f"{self._here}/index"), self._transport.performer())
 
     def remove(self) -> None:
         """And cancel the jobs that build another."""
-        self._transport.request("DELETE", f"{self._here}/index")
+        run(remove(self._here), self._transport.performer())
 
-    def search(
-        self, what: Image | Sequence[float] | NDArray[np.float32], k: int = 10, *, thumbnails: bool = False
-    ) -> list[Found]:
+    def search(self, what: Image | Vector, k: int = 10, *, thumbnails: bool = False) -> Rows[Found]:
         """The k nearest pictures, best first. what: a path, the bytes of an image file, a PIL image, or a vector (dim,)."""
-        options: dict[str, Any] = {"k": k, "thumbnails": thumbnails}
-        if isinstance(what, str | Path | bytes) or hasattr(what, "save"):
-            ((_, content),) = next(iter(image_files.batches([what], 1, 1)))
-            if isinstance(content, UsageError):
-                raise content
-            fields = {"k": str(k), "thumbnails": str(thumbnails).lower()}
-            answer = self._transport.request(
-                "POST", f"{self._here}/search", data=fields, files=[("image", ("image", content))], repeatable=True
-            )
-        else:
-            vector = [float(value) for value in what]
-            answer = self._transport.request("POST", f"{self._here}/search", json={**options, "vector": vector}, repeatable=True)
-        return [Found(each["path"], each["score"], each.get("thumbnail")) for each in answer.json()["data"]]
+        return run(search(self._here, what, k, thumbnails), self._transport.performer())
 
     def report(self, threshold: float = 0.95, *, limit: int = 100, skip: int = 0) -> Json:
         """Near-duplicates and outliers, a page of each, as GET /encoders/{id}/report answers."""
-        params = {"threshold": threshold, "limit": limit, "skip": skip}
-        body: Json = self._transport.request("GET", f"{self._here}/report", params=params).json()
-        return body
+        asked = get(f"{self._here}/report", threshold=threshold, limit=limit, skip=skip)
+        return run(asked, self._transport.performer())
 
     def report_csv(self, threshold: float = 0.95) -> bytes:
         """Every picture, a row each: path, group, nearest, distance."""
-        params = {"threshold": threshold, "format": "csv"}
-        return self._transport.request("GET", f"{self._here}/report", params=params).content
+        return run(report_csv(self._here, threshold), self._transport.performer())

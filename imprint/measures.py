@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
+from imprint import calls
+from imprint.flow import get, part, run
 from imprint.records import Job, Json
 from imprint.transport import Transport
 
@@ -31,11 +32,9 @@ class MeasureCalls:
 
     def measurement(self, job_id: str) -> Json:
         """All that such a job has found: with confusion and per_class, however many classes there are."""
-        body: Json = self._transport.request("GET", f"/jobs/{quote(job_id, safe='')}/result").json()
-        return body
+        return run(get(f"/jobs/{part(job_id)}/result"), self._transport.performer())
 
     def compare(self, *encoders: str) -> Json:
         """Encoders (ids, jobs' ids or aliases) side by side: `encoders`, and `data`, a list of what was measured on the same
         data by the same protocol, each with `metrics` {name: [figure or None for each encoder]}."""
-        body: Json = self._transport.request("GET", "/encoders", params={"compare": ",".join(encoders)}).json()
-        return body
+        return run(calls.compare(encoders), self._transport.performer())

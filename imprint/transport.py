@@ -1,7 +1,11 @@
-"""One HTTP call to the service: retries where repeating is harmless, problems become exceptions. Knows no route."""
+"""One HTTP call to the service: retries where repeating is harmless, problems become exceptions. Knows no route.
+
+`Transport` blocks; `imprint.aio_transport` is the same on an event loop. What they share is decided here, in Attempts.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import time
 import weakref
 from collections.abc import Iterator, Mapping
@@ -10,28 +14,76 @@ from typing import Any, BinaryIO
 import httpx
 
 from imprint.errors import BY_STATUS, ConnectionFailed, ImprintError, Problem, ServiceError, UsageError
+from imprint.flow import PAUSES, Call, Next, Open, Opened, Pause, Step, download, run
 from imprint.version import version
 
-PAUSES = (0.2, 0.5, 1.0)  # seconds before each repetition
 LONGEST_ANSWER = 3600.0  # seconds from the end of a large body to the answer
 LONGEST_PAUSE = 10.0  # seconds; a server that asks for more is reported instead
+CONNECT_SECONDS = 5.0
+
+
+class Attempts:
+    """How often a call is sent: what to do after each failure. Does nothing itself."""
+
+    def __init__(self, base_url: str, call: Call) -> None:
+        self.base_url, self._call = base_url, call
+        self._pauses = iter((*PAUSES, None))
+
+    def broken(self, error: Exception) -> float:
+        """Seconds until the next try, after no answer came. Raises ImprintError where there is none.
+
+        A harmless call is sent again when the connection breaks, and any call when the connection was refused, since then it
+        never arrived.
+        """
+        if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
+            raise ImprintError(f"{self.base_url!r} is not an address: {error}") from error
+        pause = next(self._pauses)
+        refused = isinstance(error, httpx.ConnectError)
+        if pause is None or not (refused or (self._call.harmless and not isinstance(error, httpx.TimeoutException))):
+            raise unreachable(self.base_url, error) from error
+        return pause
+
+    def refused(self, response: httpx.Response) -> float:
+        """The same after an answer that is no success: a harmless call is sent again when the server is busy."""
+        pause = next(self._pauses)
+        problem = read_problem(response)
+        wait = problem.retry_after or pause or 0.0
+        busy = response.status_code == 503 or (response.status_code == 429 and problem.retry_after)
+        if pause is None or not (self._call.harmless and busy) or wait > LONGEST_PAUSE:
+            raise problem
+        return wait
+
+
+def options(base_url: str, api_key: str | None, timeout: float) -> dict[str, Any]:
+    """What an httpx client is made with. Raises UsageError for a key that is mistyped."""
+    headers = {"User-Agent": f"imprint/{version()}"}
+    if api_key:
+        _check(api_key)
+        headers["Authorization"] = f"Bearer {api_key}"
+    return {"base_url": base_url, "headers": headers, "timeout": httpx.Timeout(timeout, connect=CONNECT_SECONDS)}
+
+
+def sent(call: Call) -> dict[str, Any]:
+    """A call as httpx takes it."""
+    fields: dict[str, Any] = {name: getattr(call, name) for name in ("json", "data", "files")}
+    if call.content is not None:
+        fields["content"] = call.content.pieces()
+    more: dict[str, Any] = {} if call.timeout is None else {"timeout": httpx.Timeout(call.timeout, connect=CONNECT_SECONDS)}
+    headers = dict(call.headers) if call.headers else None
+    return {"method": call.method, "url": call.path, "params": call.query, "headers": headers, **fields, **more}
 
 
 class Transport:
     """A pooled connection to one server. Raises only ImprintErrors."""
 
     def __init__(self, base_url: str, api_key: str | None, timeout: float) -> None:
-        headers = {"User-Agent": f"imprint/{version()}"}
-        if api_key:
-            _check(api_key)
-            headers["Authorization"] = f"Bearer {api_key}"
         self.base_url = base_url.rstrip("/")
         try:
-            self._http = httpx.Client(base_url=self.base_url, headers=headers, timeout=httpx.Timeout(timeout, connect=5.0))
+            self.http = httpx.Client(**options(self.base_url, api_key, timeout))
         except (httpx.InvalidURL, ValueError) as error:
             raise ImprintError(f"{base_url!r} is not an address: {error}") from error
         # A script that forgets to close it leaves no open socket behind all the same.
-        self._finish = weakref.finalize(self, self._http.close)
+        self._finish = weakref.finalize(self, self.http.close)
 
     def close(self) -> None:
         self._finish()
@@ -48,84 +100,98 @@ class Transport:
         files: Any = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        """The answer, when it is a success.
+        """The answer, when it is a success. The fields are those of `flow.Call`."""
+        return self.send(Call(method, path, params, json, data, files, None, headers, repeatable))
 
-        `repeatable`: whether sending it twice does no harm (default: GET and PUT). A repeatable request is sent again when
-        the connection breaks or the server is busy (503, or 429 with Retry-After). Any request is sent again when the
-        connection was refused, since then it never arrived.
-        """
-        if repeatable is None:
-            repeatable = method in ("GET", "PUT")
-        query = {name: value for name, value in (params or {}).items() if value is not None}
-        for pause in (*PAUSES, None):
+    def send(self, call: Call) -> httpx.Response:
+        """The answer, when it is a success; tried as often as Attempts says."""
+        attempts = Attempts(self.base_url, call)
+        while True:
             try:
-                response = self._http.request(
-                    method, path, params=query, json=json, data=data, files=files, headers=headers and dict(headers)
-                )
-            except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-                raise ImprintError(f"{self.base_url!r} is not an address: {error}") from error
-            except (httpx.TransportError, httpx.DecodingError) as error:
-                refused = isinstance(error, httpx.ConnectError)
-                if pause is None or not (refused or (repeatable and not isinstance(error, httpx.TimeoutException))):
-                    raise self._unreachable(error) from error
+                response = self.http.request(**sent(call))
+            except (httpx.TransportError, httpx.DecodingError, httpx.InvalidURL) as error:
+                pause = attempts.broken(error)
             else:
                 if response.is_success:
                     return response
-                problem = read_problem(response)
-                wait = problem.retry_after or pause or 0.0
-                busy = response.status_code == 503 or (response.status_code == 429 and problem.retry_after)
-                if pause is None or not (repeatable and busy) or wait > LONGEST_PAUSE:
-                    raise problem
-                pause = wait
+                pause = attempts.refused(response)
             time.sleep(pause)
-        raise AssertionError("unreachable: the last repetition returns or raises")
 
-    def send(
+    def upload(
         self, path: str, pieces: Iterator[bytes], length: int, *, params: Mapping[str, Any], headers: Mapping[str, str]
     ) -> httpx.Response:
         """POST a body of known length, however large, once. What the server makes of it may take its time."""
         query = {name: value for name, value in params.items() if value is not None}
-        usual = self._http.timeout
+        usual = self.http.timeout
         waiting = httpx.Timeout(connect=usual.connect, read=LONGEST_ANSWER, write=usual.write, pool=usual.pool)
         given = {**headers, "Content-Length": str(length)}
         try:
-            response = self._http.post(path, params=query, content=pieces, headers=given, timeout=waiting)
+            response = self.http.post(path, params=query, content=pieces, headers=given, timeout=waiting)
         except httpx.TransportError as error:
-            raise self._unreachable(error) from error
+            raise unreachable(self.base_url, error) from error
         if not response.is_success:
             raise read_problem(response)
         return response
 
     def download(self, path: str, file: BinaryIO) -> None:
         """Write an answer's body to the end of `file`, however large; goes on where it was when the connection breaks."""
-        begin = file.tell()
-        for pause in (*PAUSES, None):
-            done = file.tell() - begin
-            try:
-                with self._http.stream("GET", path, headers={"Range": f"bytes={done}-"} if done else {}) as response:
-                    if not response.is_success:
-                        response.read()
-                        raise read_problem(response)
-                    if response.status_code != 206:  # from its beginning
-                        file.seek(begin)
-                        file.truncate()
-                    for piece in response.iter_bytes():
-                        file.write(piece)
-                    return
-            except httpx.TransportError as error:
-                if pause is None:
-                    raise self._unreachable(error) from error
-                time.sleep(pause)
+        run(download(path, file), self.performer())
 
-    def _unreachable(self, error: Exception) -> ConnectionFailed:
-        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-            return ConnectionFailed(
-                f"no Imprint server answers at {self.base_url}",
-                "start one with `imprint up`, or name another with --server or IMPRINT_SERVER",
-            )
-        if isinstance(error, httpx.TimeoutException):
-            return ConnectionFailed(f"{self.base_url} did not answer in time")
-        return ConnectionFailed(f"the connection to {self.base_url} broke: {str(error) or type(error).__name__}")
+    def performer(self) -> Blocking:
+        """Who carries out the steps of one flow."""
+        return Blocking(self)
+
+
+class Blocking:
+    """Carries out steps one after the other, waiting for each."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._opened = contextlib.ExitStack()
+
+    def __call__(self, step: Step) -> Any:
+        if isinstance(step, Call):
+            return self._transport.send(step)
+        if isinstance(step, Pause):
+            return time.sleep(step.seconds)
+        with as_imprint_errors(self._transport.base_url):
+            return self._open(step) if isinstance(step, Open) else next(step.of.pieces, None) if isinstance(step, Next) else None
+
+    def _open(self, step: Open) -> Opened:
+        self._opened.close()  # of a flow, one answer is read at a time
+        call = Call("GET", step.path, step.params, headers=step.headers, timeout=step.timeout)
+        asked = {name: value for name, value in sent(call).items() if value is not None}
+        response = self._opened.enter_context(self._transport.http.stream(**asked))
+        if not response.is_success:
+            response.read()
+            raise read_problem(response)
+        return Opened(response.status_code, response.headers, response.iter_lines() if step.lines else response.iter_bytes())
+
+    def close(self) -> None:
+        self._opened.close()
+
+
+@contextlib.contextmanager
+def as_imprint_errors(base_url: str) -> Iterator[None]:
+    """What goes wrong on the way to the server, as what a flow is thrown."""
+    try:
+        yield
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        raise ImprintError(f"{base_url!r} is not an address: {error}") from error
+    except (httpx.TransportError, httpx.DecodingError, httpx.StreamError) as error:
+        raise unreachable(base_url, error) from error
+
+
+def unreachable(base_url: str, error: Exception) -> ConnectionFailed:
+    """Why nothing came back."""
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return ConnectionFailed(
+            f"no Imprint server answers at {base_url}",
+            "start one with `imprint up`, or name another with --server or IMPRINT_SERVER",
+        )
+    if isinstance(error, httpx.TimeoutException):
+        return ConnectionFailed(f"{base_url} did not answer in time")
+    return ConnectionFailed(f"the connection to {base_url} broke: {str(error) or type(error).__name__}")
 
 
 def _check(api_key: str) -> None:

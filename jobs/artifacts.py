@@ -5,6 +5,8 @@
     home/jobs/<job id>/<attempt>/vectors/{files, plan.json, part-00000.parquet, …, result.json}     of kind embed
     home/encoders/<encoder id>.<attempt>/{model.safetensors, manifest.json}
     home/vectors/<job id>.<attempt>/{part-00000.parquet, …, result.json}
+    home/imports/<upload>                                   files of weights that were sent, until their jobs have taken them
+    home/exports/<encoder id>/                              encoders in other forms, made when asked for; may be deleted
     home/results/<job id>.<attempt>/result.json             of kinds linear_probe and finetune
 
 Each attempt has folders of its own, so a stale writer overwrites nothing.

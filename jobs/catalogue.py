@@ -73,7 +73,7 @@ class Catalogue:
         if row is not None:
             return row.id, row.folder
         job = self.database.first(select(Job.status, Job.kind).where(Job.id == name))
-        if job is not None and job.kind != "pretrain":
+        if job is not None and job.kind not in ("pretrain", "import"):
             raise Conflict(f"job {name} is of kind {job.kind} and makes no encoder")
         if job is not None:
             raise Conflict(f"job {name} is {job.status} and has no encoder" + (" yet" if job.status != "failed" else ""))

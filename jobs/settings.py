@@ -50,6 +50,8 @@ class Settings(BaseSettings):
     request_seconds: float = Field(
         300, gt=0, description="An answer that has not begun so long after the request's end is a 504."
     )
+    import_bytes: ByteSize = Field(ByteSize(4 * 2**30), description="Most that a file of weights may have that is imported.")
+    import_seconds: float = Field(3600, gt=0, description="A file of weights that has not arrived by then gets 408.")
 
     embed_deadline_seconds: float = Field(60, gt=0, description="A request to /embed that takes longer gets 504.")
     embed_max_pending: int = Field(1024, ge=1, description="Images that may wait to be embedded; more get 429.")

@@ -11,15 +11,11 @@ the last checkpoint.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from ssl_core.data.machine import make_way, share_processors
@@ -27,6 +23,7 @@ from ssl_core.events import Events, Stopped, print_event
 from ssl_core.manifest import EncoderError, read_manifest
 from ssl_core.presets import complete
 from ssl_core.ranks import rank
+from ssl_core.signals import StopFlag, die_with_parent
 from ssl_core.spec import TrainSpec, ValidationError, explain_all
 from ssl_core.takeover import take_over
 
@@ -34,38 +31,7 @@ if TYPE_CHECKING:
     from ssl_core.data.cache import Cache
 
 FINISHED, USAGE, STOPPED, HOPELESS = 0, 2, 3, 4
-_PR_SET_PDEATHSIG = 1
 _DIVERGED_HINT = "lower optim.lr, lengthen optim.warmup_epochs, or set trainer.gradient_clip"
-
-
-class _StopFlag:
-    """Set by SIGTERM (and Ctrl-C); training looks at it between steps."""
-
-    def __init__(self) -> None:
-        self.is_set = False
-
-    def install(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.is_set = True
-
-    def __call__(self) -> bool:
-        return self.is_set
-
-
-def _die_with_parent() -> None:
-    """No trainer without a supervisor: by the kernel's word, and by the end of the pipe on stdin, whichever comes first."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-    def watch() -> None:
-        while os.read(0, 1024):
-            pass
-        os.killpg(os.getpgrp(), signal.SIGKILL)
-
-    threading.Thread(target=watch, name="parent-pipe", daemon=True).start()
 
 
 def _arguments() -> argparse.Namespace:
@@ -82,6 +48,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--encoder", type=Path, help=words)
     parser.add_argument("--teacher", type=Path, help="folder of the encoder that method distill learns from")
     parser.add_argument("--vectors", type=Path, help="folder of an embed job's vectors, for a spec of kind index")
+    parser.add_argument("--upload", type=Path, help="file of weights, for a spec of kind import")
     parser.add_argument("--cache", type=Path, help="folder of prepared images that runs share; default: they are kept in memory")
     parser.add_argument("--cache-bytes", type=int, help="most that it may take; default: a quarter of its disk")
     parser.add_argument("--resume", type=Path, action="append", default=[], help="folder of an earlier attempt, newest first")
@@ -106,13 +73,17 @@ def read_spec(path: Path, preset: str | None, data_root: Path, weights: Path | N
 
 
 def main() -> int:
-    """Train as the command line says; returns the exit status."""
+    """Do as the command line says; returns the exit status. `python -m ssl_core export …` writes an encoder in another form."""
     share_processors()
-    arguments = _arguments()
-    if arguments.parent_pipe:
-        _die_with_parent()
+    if "--parent-pipe" in sys.argv:
+        die_with_parent()
         make_way()
-    stop = _StopFlag()
+    if sys.argv[1:2] == ["export"]:
+        from ssl_core.portable.command import main as export
+
+        return export(sys.argv[2:])
+    arguments = _arguments()
+    stop = StopFlag()
     stop.install()
     arguments.out.mkdir(parents=True, exist_ok=True)
     leads = rank() == 0
@@ -123,7 +94,7 @@ def main() -> int:
         events.close()
 
 
-def _run(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> int:
+def _run(arguments: argparse.Namespace, stop: StopFlag, events: Events) -> int:
     from ssl_core.data.sources import DataError
 
     try:
@@ -168,7 +139,7 @@ def _kind(path: Path) -> str:
     return str(kind)
 
 
-def _pretrain(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> None:
+def _pretrain(arguments: argparse.Namespace, stop: StopFlag, events: Events) -> None:
     try:
         spec = read_spec(arguments.spec, arguments.preset, arguments.data_root, arguments.encoder)
     except ValidationError:
@@ -219,7 +190,7 @@ def _cache(arguments: argparse.Namespace) -> Cache | None:
     return None if arguments.cache is None else Cache(arguments.cache, arguments.cache_bytes)
 
 
-def _embed(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> None:
+def _embed(arguments: argparse.Namespace, stop: StopFlag, events: Events) -> None:
     from ssl_core.bulk.run import embed_folder
     from ssl_core.spec.embed import EmbedSpec
 
@@ -237,7 +208,7 @@ def _embed(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> No
     )
 
 
-def _index(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> None:
+def _index(arguments: argparse.Namespace, stop: StopFlag, events: Events) -> None:
     from ssl_core.search.facts import BadVectors
     from ssl_core.search.run import index_vectors
     from ssl_core.spec.index import IndexSpec
@@ -251,7 +222,7 @@ def _index(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> No
         raise _Hopeless("bad_vectors", str(error), "embed the pictures again (POST /jobs with kind embed)") from error
 
 
-def _measure(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> None:
+def _measure(arguments: argparse.Namespace, stop: StopFlag, events: Events) -> None:
     from ssl_core.spec.probe import SPECS
 
     kind = _kind(arguments.spec)
@@ -285,12 +256,26 @@ def _measure(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> 
         raise _Hopeless("out_of_memory", str(error).splitlines()[0], "lower batch_size") from error
 
 
-RUNS: dict[str, Callable[[argparse.Namespace, _StopFlag, Events], None]] = {
+def _import(arguments: argparse.Namespace, stop: StopFlag, events: Events) -> None:
+    from ssl_core.importing.run import ImportFailed, import_weights
+    from ssl_core.spec.imported import ImportSpec
+
+    spec = ImportSpec.model_validate_json(arguments.spec.read_bytes())
+    if arguments.upload is None:
+        raise _Hopeless("invalid_spec", "a spec of kind import needs the file of weights", "give it with --upload FILE")
+    try:
+        import_weights(spec, arguments.upload, arguments.out, events)
+    except ImportFailed as error:
+        raise _Hopeless("bad_weights", str(error), "see imprint import --help for what can be said about a file") from error
+
+
+RUNS: dict[str, Callable[[argparse.Namespace, StopFlag, Events], None]] = {
     "pretrain": _pretrain,
     "embed": _embed,
     "index": _index,
     "linear_probe": _measure,
     "finetune": _measure,
+    "import": _import,
 }
 
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import safetensors.torch
 import torch
@@ -72,21 +72,40 @@ def export_encoder(
     weight is NaN or infinite.
     """
     encoder = _plain(encoder)
+    source = str(facts.get("source", spec.data.source))
+    about = {
+        "method": spec.method.name,
+        "data": DataFacts(source=source, images=facts["images"], fingerprint=facts["fingerprint"]),
+        "metrics": {name: _finite(value) for name, value in metrics.items()},
+        "spec": spec.model_dump(mode="json"),
+    }
+    return write_encoder(encoder, _preprocessing(encoder, spec, facts), about, out_dir, images)
+
+
+def write_encoder(
+    encoder: Encoder,
+    preprocessing: Preprocessing,
+    about: Mapping[str, Any],
+    out_dir: Path,
+    images: Images | None,
+    components: Literal["fit", "none"] = "fit",
+) -> Path:
+    """The same for an encoder of whatever origin: `about` is what its manifest says of method, data, metrics and spec.
+
+    components: whether principal components are fitted on the images, which must be real ones then.
+    """
     content = safetensors.torch.save(weights(encoder), metadata={"format": "pt"})
-    preprocessing = _preprocessing(encoder, spec, facts)
     out_dir.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".export-", dir=out_dir) as made:
-        served, extras = prepare_serving(encoder, preprocessing, images, Path(made))
-        manifest = _manifest(encoder, spec, facts, metrics, content, preprocessing, served)
+        served, extras = prepare_serving(encoder, preprocessing, images, Path(made), components)
+        manifest = _manifest(encoder, about, content, preprocessing, served)
         files = {MODEL_FILE: content, **extras, MANIFEST_FILE: manifest.model_dump_json(indent=2).encode() + b"\n"}
         return _publish(files, out_dir / FOLDER)
 
 
 def _manifest(
     encoder: Encoder,
-    spec: TrainSpec,
-    facts: Mapping[str, Any],
-    metrics: Mapping[str, Any],
+    about: Mapping[str, Any],
     content: bytes,
     preprocessing: Preprocessing,
     served: Mapping[str, Any],
@@ -97,13 +116,8 @@ def _manifest(
         stem=encoder.stem,
         dim=encoder.dim,
         size=encoder.size,
-        method=spec.method.name,
         preprocessing=preprocessing,
-        data=DataFacts(
-            source=str(facts.get("source", spec.data.source)), images=facts["images"], fingerprint=facts["fingerprint"]
-        ),
-        metrics={name: _finite(value) for name, value in metrics.items()},
-        spec=spec.model_dump(mode="json"),
+        **about,
         versions=_versions(),
         sha256=hashlib.sha256(content).hexdigest(),
         size_bytes=len(content),

@@ -98,6 +98,18 @@ class ProjectionFacts(_Part):
     sha256: str = Field(pattern=_SHA256, description="Of projection.safetensors.")
 
 
+class ImportFacts(_Part):
+    """Where an encoder came from that was not trained here."""
+
+    file: str = Field(description="What it was called.")
+    sha256: str = Field(pattern=_SHA256, description="Of the file.")
+    size_bytes: int = Field(ge=0, description="Of the file.")
+    form: str = Field(description="lightning (of the reference implementation), torch or safetensors.")
+    network: str | None = Field(None, description="Which of the networks in it, where there are several.")
+    epoch: int | None = None
+    hyper_parameters: dict[str, Any] | None = Field(None, description="As the file has them.")
+
+
 class Manifest(_Part):
     """The content of manifest.json, format 1. What later versions added has a default."""
 
@@ -118,6 +130,7 @@ class Manifest(_Part):
     backends: dict[str, BackendFacts] = {}
     grid: GridFacts | None = None
     projection: ProjectionFacts | None = None
+    imported: ImportFacts | None = None
 
     @property
     def extras(self) -> list[str]:

@@ -147,10 +147,30 @@ class Measure(_WithResult):
         artifacts.clear_features(claim.job_id, claim.attempt)
 
 
+class Import(Pretrain):
+    """From a file of weights that was sent to an encoder."""
+
+    missing = "upload_gone"
+
+    def arguments(self, claim: Claim, repository: Repository, home: Path) -> list[str]:
+        file = self._upload(claim, home)
+        if not file.is_file():
+            raise NotFound(f"the file {claim.spec['filename']} that was sent is gone; import it again")
+        return ["--upload", str(file)]
+
+    def clear(self, claim: Claim, artifacts: Artifacts) -> None:
+        self._upload(claim, artifacts.home).unlink(missing_ok=True)
+
+    @staticmethod
+    def _upload(claim: Claim, home: Path) -> Path:
+        return home / "imports" / Path(claim.spec["upload"]).name
+
+
 KINDS: dict[str, Kind] = {
     "pretrain": Pretrain(),
     "embed": Embed(),
     "index": Index(),
     "linear_probe": Measure(),
     "finetune": Measure(),
+    "import": Import(),
 }

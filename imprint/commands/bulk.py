@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,13 +24,13 @@ class Wishes:
     dimensions: int | None = None
 
 
-def to_parquet(client: Client, paths: list[Path], output: Path, wishes: Wishes) -> None:
+def to_parquet(client: Client, paths: list[Path], output: Path, wishes: Wishes, as_json: bool = False) -> None:
     """Embed and write `output`. Raises ImprintError."""
     place = seen_by_server(client, paths)
     if place is not None:
-        _by_job(client, place, output, wishes)
+        _by_job(client, place, output, wishes, as_json)
     else:
-        _by_requests(client, paths, output, wishes)
+        _by_requests(client, paths, output, wishes, as_json)
 
 
 def seen_by_server(client: Client, paths: list[Path]) -> str | None:
@@ -41,16 +42,18 @@ def seen_by_server(client: Client, paths: list[Path]) -> str | None:
     return folder.relative_to(root).as_posix() if folder.is_relative_to(root) else None
 
 
-def _by_job(client: Client, place: str, output: Path, wishes: Wishes) -> None:
+def _by_job(client: Client, place: str, output: Path, wishes: Wishes, as_json: bool) -> None:
     from imprint import progress
 
-    job = progress.succeed(client, client.embed_folder(place, name=f"embed {place}"[:200], **asdict(wishes)), console())
+    job = progress.succeed(
+        client, client.embed_folder(place, name=f"embed {place}"[:200], **asdict(wishes)), console(stderr=as_json)
+    )
     client.save_vectors(job.id, output)
     result = job.raw["result"]
-    _say(output, result["images"] - result["errors"], result["errors"], result["dim"], wishes.encoder)
+    _say(output, result["images"] - result["errors"], result["errors"], result["dim"], wishes.encoder, as_json)
 
 
-def _by_requests(client: Client, paths: list[Path], output: Path, wishes: Wishes) -> None:
+def _by_requests(client: Client, paths: list[Path], output: Path, wishes: Wishes, as_json: bool) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
     from imprint import images
@@ -65,7 +68,7 @@ def _by_requests(client: Client, paths: list[Path], output: Path, wishes: Wishes
     names = [str(file) if base is None else file.relative_to(base).as_posix() for file in files]
     about = {"encoder": facts.id, "sha256": facts.sha256 or "", "dimension": str(dim)}
     about["normalize"] = str(wishes.normalize).lower()
-    screen = console()
+    screen = console(stderr=True)
     columns = (BarColumn(), TaskProgressColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress("embedding", *columns, console=screen, disable=not screen.is_terminal) as bar:
         task = bar.add_task("", total=len(files))
@@ -76,10 +79,13 @@ def _by_requests(client: Client, paths: list[Path], output: Path, wishes: Wishes
                 bar.advance(task)
 
         good, bad = write_parquet(output, answers(), about)
-    _say(output, good, len(bad), dim, facts.id)
+    _say(output, good, len(bad), dim, facts.id, as_json)
 
 
-def _say(output: Path, good: int, bad: int, dim: int, encoder: str) -> None:
+def _say(output: Path, good: int, bad: int, dim: int, encoder: str, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"files": [str(output)], "encoder": encoder, "dim": dim, "images": good, "errors": bad}))
+        return
     screen = console()
     screen.print(f"{good:,} vectors of {dim} numbers from {encoder}: {output}", markup=False, soft_wrap=True)
     if bad:

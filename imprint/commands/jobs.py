@@ -187,11 +187,16 @@ def logs(
     tail: Annotated[
         int | None, typer.Option("--tail", "-n", min=1, help="Only the last so many lines.", show_default=False)
     ] = None,
+    as_json: AsJson = False,
     server: Server = None,
 ) -> None:
     """Print what a job's trainer wrote."""
     client = connect(server)
     text = client.logs(job_id(client, job), tail=tail)
+    if as_json:
+        for line in text.splitlines():
+            print(json.dumps({"line": line}))
+        return
     print(text, end="" if text.endswith("\n") else "\n")
 
 
@@ -225,7 +230,7 @@ def _follow(client: Client, job: str, as_json: bool) -> None:
 
 
 def _what_next(job: Job) -> list[str]:
-    if job.status == "succeeded" and job.kind != "pretrain":
+    if job.status == "succeeded" and job.encoder is None:
         return [f"See it again with: imprint job {job.id}"]
     if job.status == "succeeded":
         return [f"Embed pictures with it: imprint embed FOLDER -o vectors.npy --encoder {job.encoder}"]

@@ -88,16 +88,21 @@ def list_keys(home: Home = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def revoke(
-    name: Annotated[str, typer.Argument(metavar="KEY", help="Its name or its id, as in `imprint keys list`.")], home: Home = None
+    name: Annotated[str, typer.Argument(metavar="KEY", help="Its name or its id, as in `imprint keys list`.")],
+    home: Home = None,
+    as_json: AsJson = False,
 ) -> None:
     """End a key. Running services notice within two seconds."""
-    from imprint.errors import ImprintError
+    from imprint import errors
     from jobs.errors import NotFound
 
     try:
         key = _keys(home).revoke(name)
     except NotFound as error:
-        raise ImprintError(str(error), "see them with: imprint keys list") from None
+        raise errors.NotFound(str(error), status=404, hint="see them with: imprint keys list") from None
+    if as_json:
+        print(json.dumps(_told(key)))
+        return
     console().print(f"{key.name} ({key.shown}…) is revoked.", markup=False, soft_wrap=True)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imprint import running
-from imprint.errors import ImprintError, ServiceError
+from imprint.errors import ImprintError, NotFound, ServiceError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,7 +20,7 @@ Server = Annotated[
     typer.Option(
         "--server",
         metavar="URL",
-        help="The server's address. Default: IMPRINT_SERVER, then the `imprint up` of this folder, then http://127.0.0.1:8000.",
+        help="The server's address. Default: IMPRINT_SERVER, a profile, the `imprint up` of this folder, http://127.0.0.1:8000.",
         show_default=False,
     ),
 ]
@@ -34,22 +34,44 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead, for sc
 EncoderName = Annotated[str, typer.Option("--encoder", "-e", help="An encoder's id, a job's id, an alias, or `latest`.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, as in `imprint jobs`; `latest` is the newest job.")]
 
+ProfileName = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        metavar="NAME",
+        help="A server by its name in `imprint profile list`. Default: IMPRINT_PROFILE, then the one in use.",
+        show_default=False,
+    ),
+]
+
 _before_the_command: dict[str, str | None] = {}
 
 
-def remember(server: str | None, api_key: str | None) -> None:
+def remember(server: str | None, api_key: str | None, profile: str | None = None) -> None:
     """Options given before the subcommand (`imprint --server … jobs`) count like those after it."""
-    _before_the_command.update(server=server, api_key=api_key)
+    _before_the_command.update(server=server, api_key=api_key, profile=profile)
 
 
 def connect(server: str | None) -> Client:
-    """A client for the server that is meant."""
+    """A client for the server that is meant: by --server, --profile, IMPRINT_SERVER, IMPRINT_PROFILE, the profile in use, the
+    `imprint up` of this folder, in this order. A profile's key is sent to its own server only."""
     from imprint.client import Client
+    from imprint.profiles import Profiles
 
-    chosen = server or _before_the_command.get("server") or os.environ.get("IMPRINT_SERVER")
-    if not chosen and (stack := running.find()):
-        chosen = stack.address
-    return Client(chosen, _before_the_command.get("api_key"))
+    server = server or _before_the_command.get("server")
+    key, name = _before_the_command.get("api_key"), _before_the_command.get("profile")
+    if server and name:
+        raise UsageError(f"--server {server} and --profile {name} name two servers: give one of them")
+    if not name and not server:
+        server = os.environ.get("IMPRINT_SERVER")
+    if not server:
+        known = Profiles()
+        if name := name or os.environ.get("IMPRINT_PROFILE") or known.current:
+            profile = known.get(name)
+            return Client(profile.url, key or profile.api_key)
+        if stack := running.find():
+            server = stack.address
+    return Client(server, key)
 
 
 def stack_of(client: Client) -> running.Running | None:
@@ -64,7 +86,7 @@ def job_id(client: Client, name: str) -> str:
         return name
     newest = next(iter(client.jobs(limit=1, mine=True)), None)
     if newest is None:
-        raise ImprintError("there are no jobs yet", "start one with: imprint train digits")
+        raise NotFound("there are no jobs yet", status=404, hint="start one with: imprint train digits")
     return newest.id
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from imprint.commands.jobs import Arch, BatchSize, Changes, Epochs, Preset, body_of
-from imprint.commands.options import Server, connect, console, job_id
+from imprint.commands.options import AsJson, Server, connect, console, job_id
 
 EPILOG = """
 [bold]Examples[/bold]
@@ -35,6 +36,7 @@ def preview(
     batch_size: BatchSize = None,
     arch: Arch = None,
     changes: Changes = None,
+    as_json: AsJson = False,
     server: Server = None,
 ) -> None:
     """Show what the network will see: pictures beside their augmented views, in a PNG."""
@@ -57,4 +59,7 @@ def preview(
     except OSError as error:
         raise ImprintError(f"cannot write {str(output)!r}: {error.strerror}") from error
     wide, high = (int.from_bytes(sheet[at : at + 4], "big") for at in (16, 20))  # PNG's first chunk, IHDR
+    if as_json:
+        print(json.dumps({"path": str(output), "width": wide, "height": high, "size_bytes": len(sheet)}))
+        return
     console().print(f"{output}: {wide} × {high} px, {len(sheet) / 1000:,.0f} kB", markup=False, soft_wrap=True)

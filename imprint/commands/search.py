@@ -1,4 +1,4 @@
-"""`imprint index`, `imprint search` and `imprint report`."""
+"""`imprint index` and `imprint report`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,6 @@ import typer
 
 from imprint.commands.options import AsJson, EncoderName, Server, connect, console
 
-SEARCH_EPILOG = """
-[bold]Examples[/bold]
-
-  imprint search cat.jpg                     [dim]score and path of the ten nearest, best first[/dim]
-
-  imprint search cat.jpg -k 100 | awk '$1 > 0.9 {print $2}'
-"""
 REPORT_EPILOG = """
 [bold]Examples[/bold]
 
@@ -45,19 +38,6 @@ def index(
     made = job.raw["result"]
     encoder = job.raw["spec"]["encoder"]
     print(f"{made['count']:,} pictures of {encoder} in {made['seconds']:g} s; imprint search PICTURE finds them")
-
-
-def search(
-    picture: Annotated[Path, typer.Argument(help="An image file.")],
-    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="At most so many.")] = 10,
-    encoder: EncoderName = "latest",
-    as_json: AsJson = False,
-    server: Server = None,
-) -> None:
-    """Find the pictures nearest to one: a line each with its score and path, best first."""
-    found = connect(server).index(encoder).search(picture, k)
-    for each in found:
-        print(json.dumps({"path": each.path, "score": each.score}) if as_json else f"{each.score:.4f}  {each.path}")
 
 
 def report(

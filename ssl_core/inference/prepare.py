@@ -6,7 +6,7 @@ import copy
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,7 +27,13 @@ Parts = dict[str, Any]  # fields of the manifest
 Files = dict[str, bytes | Path]  # what belongs beside it
 
 
-def prepare_serving(encoder: Encoder, preprocessing: Preprocessing, images: Images | None, folder: Path) -> tuple[Parts, Files]:
+def prepare_serving(
+    encoder: Encoder,
+    preprocessing: Preprocessing,
+    images: Images | None,
+    folder: Path,
+    components: Literal["fit", "none"] = "fit",
+) -> tuple[Parts, Files]:
     """Fields for the manifest (backends, grid, projection), and the files that they speak of, written into `folder`.
 
     images: uint8 (N, size, size, 3), real ones. Without any nothing can be checked, and nothing is built. The encoder stays as
@@ -41,7 +47,7 @@ def prepare_serving(encoder: Encoder, preprocessing: Preprocessing, images: Imag
     expected = all_vectors(trained, some)
     facts, files, fast = _openvino(network, some, expected, folder)
     parts: Parts = {"backends": {"openvino": facts}, "grid": _grid(network, trained, some)}
-    if len(images) > 1:
+    if len(images) > 1 and components == "fit":
         fitted = Projection.fit(all_vectors(fast or trained, images[:PROJECTION_IMAGES]))
         content = fitted.dump()
         files[PROJECTION_FILE] = content

@@ -167,7 +167,7 @@ class TestOthers:
     def test_errors_end_the_script_with_a_sentence(self) -> None:
         command = [sys.executable, "-m", "imprint", "jobs", "--server", "http://127.0.0.1:9"]
         done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 1
+        assert done.returncode == 5
         assert done.stderr.startswith("Error: no Imprint server answers at http://127.0.0.1:9") and "Traceback" not in done.stderr
         done = subprocess.run([*command[:3], "train", "digits", "--set", "oops"], capture_output=True, text=True)
         assert done.returncode == 2 and "--set 'oops'" in done.stderr

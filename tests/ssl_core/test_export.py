@@ -67,6 +67,7 @@ class TestManifest:
             "backends": {},
             "grid": None,
             "projection": None,
+            "imported": None,
         }
         assert {"python", "torch", "torchvision", "lightning", "imprint"} <= set(versions)
         assert versions["torch"] == torch.__version__ and versions["torchvision"] == torchvision.__version__
