@@ -26,6 +26,7 @@ _SCOPES: dict[tuple[str, str], str] = {
     ("POST", "/v1/embeddings"): READ,
     ("POST", "/encoders/{encoder_id}/search"): READ,
     ("POST", "/preview"): READ,
+    ("POST", "/jobs/{job_id}/map/export"): READ,
 }
 _LOOKING = frozenset({"GET", "HEAD"})
 

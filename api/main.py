@@ -23,6 +23,7 @@ from api import (
     health,
     job_parts,
     jobs,
+    mapping,
     measuring,
     openai,
     openapi,
@@ -84,7 +85,7 @@ def create_app(settings: Settings | None = None, *, warm: bool = True) -> FastAP
     )
     errors.install(app)
     app.add_middleware(Gate, settings=chosen, telemetry=telemetry)
-    for room in (jobs, sharing, job_parts, bulk, measuring, preview, encoders, search, datasets, embed, openai, health):
+    for room in (jobs, sharing, job_parts, bulk, measuring, preview, encoders, search, datasets, embed, openai, health, mapping):
         app.include_router(room.router)
 
     @app.get("/", include_in_schema=False)

@@ -16,6 +16,7 @@ from api import examples
 from api.bulk_schemas import EmbedCreate
 from api.dataset_schemas import DatasetCreate
 from api.embed_schemas import EmbedOptions, EmbedRequest
+from api.map_schemas import MapCreate, MapExport
 from api.measure_schemas import MeasureCreate
 from api.openai import OpenAIRequest
 from api.pictures import MAX_IMAGES
@@ -27,6 +28,7 @@ from api.sharing import JobPatch
 from ssl_core.spec import TrainSpec
 from ssl_core.spec.embed import EmbedSpec
 from ssl_core.spec.index import IndexSpec
+from ssl_core.spec.map import MapSpec
 from ssl_core.spec.probe import SPECS
 
 _REF = "#/components/schemas/"
@@ -38,6 +40,7 @@ _BODIES: dict[tuple[str, str], tuple[type[BaseModel], dict[str, Any]]] = {
     ("patch", "/jobs/{job_id}"): (JobPatch, {"share": examples.JOB_PATCH}),
     ("put", "/aliases/{name}"): (AliasPut, {"encoder": examples.ALIAS_PUT}),
     ("post", "/encoders/{encoder_id}/index"): (IndexCreate, {"vectors": examples.INDEX_CREATE}),
+    ("post", "/jobs/{job_id}/map/export"): (MapExport, {"selection": examples.MAP_EXPORT}),
 }
 
 
@@ -48,7 +51,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         schemas: dict[str, Any] = made.setdefault("components", {}).setdefault("schemas", {})
         schemas.update(_models())
         for name in ("JobBody", "Validated"):
-            specs = [{"$ref": _REF + spec} for spec in ("TrainSpec", "EmbedSpec", "IndexSpec", *_MEASURES)]
+            specs = [{"$ref": _REF + spec} for spec in ("TrainSpec", "EmbedSpec", "IndexSpec", "MapSpec", *_MEASURES)]
             schemas[name]["properties"]["spec"] = {"anyOf": specs, "description": "Complete, with every default."}
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
@@ -74,7 +77,8 @@ def _models() -> dict[str, Any]:
         JobCreate, EmbedCreate, IndexJobCreate, IndexCreate, MeasureCreate, DatasetCreate, AliasPut, JobPatch, ProblemBody
     )  # fmt: skip
     embedding, searching = (EmbedOptions, EmbedRequest, OpenAIRequest), (SearchOptions, SearchRequest)
-    models: tuple[type[BaseModel], ...] = (*bodies, *embedding, *searching, TrainSpec, EmbedSpec, IndexSpec, *SPECS.values())
+    mapping, specs = (MapCreate, MapExport), (TrainSpec, EmbedSpec, IndexSpec, MapSpec, *SPECS.values())
+    models: tuple[type[BaseModel], ...] = (*bodies, *embedding, *searching, *mapping, *specs)
     _, found = models_json_schema([(model, "validation") for model in models], ref_template=_REF + "{model}")
     schemas: dict[str, Any] = found["$defs"]
     sections, body = schemas["TrainSpec"]["properties"], schemas["JobCreate"]["properties"]
@@ -95,10 +99,11 @@ def _models() -> dict[str, Any]:
 
 def _jobs_body() -> dict[str, Any]:
     """One of the kinds' bodies."""
-    kinds = [model.__name__ for model in (JobCreate, EmbedCreate, IndexJobCreate)]
+    kinds = [model.__name__ for model in (JobCreate, EmbedCreate, IndexJobCreate, MapCreate)]
     kinds += [name.replace("Spec", "Create") for name in _MEASURES]
     schema = {"anyOf": [{"$ref": _REF + name} for name in kinds]}
     others = {"vectors_of_a_folder": examples.EMBED_CREATE, "index_of_vectors": examples.INDEX_JOB, **examples.MEASURE_CREATE}
+    others["map_of_vectors"] = examples.MAP_CREATE
     shown = _examples({**examples.JOB_CREATE, **others})
     return {"required": True, "content": {"application/json": {"schema": schema, "examples": shown}}}
 

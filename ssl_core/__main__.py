@@ -1,5 +1,5 @@
-"""python -m ssl_core SPEC.json --out DIR: the whole of training, of embedding a folder, of indexing its vectors, or of
-measuring an encoder on labelled pictures, without any service.
+"""python -m ssl_core SPEC.json --out DIR: the whole of training, of embedding a folder, of indexing or mapping its
+vectors, or of measuring an encoder on labelled pictures, without any service.
 
 The spec's `kind` says what is done; RUNS is the one place that knows the kinds.
 
@@ -18,6 +18,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -79,7 +80,7 @@ def _arguments() -> argparse.Namespace:
     words = "folder of the encoder, for a spec of kind embed, linear_probe or finetune, or with an id in encoder.weights"
     parser.add_argument("--encoder", type=Path, help=words)
     parser.add_argument("--teacher", type=Path, help="folder of the encoder that method distill learns from")
-    parser.add_argument("--vectors", type=Path, help="folder of an embed job's vectors, for a spec of kind index")
+    parser.add_argument("--vectors", type=Path, help="folder of an embed job's vectors, for a spec of kind index or map")
     parser.add_argument("--cache", type=Path, help="folder of prepared images that runs share; default: they are kept in memory")
     parser.add_argument("--cache-bytes", type=int, help="most that it may take; default: a quarter of its disk")
     parser.add_argument("--resume", type=Path, action="append", default=[], help="folder of an earlier attempt, newest first")
@@ -235,15 +236,29 @@ def _embed(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> No
 
 
 def _index(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> None:
-    from ssl_core.search.facts import BadVectors
     from ssl_core.search.run import index_vectors
     from ssl_core.spec.index import IndexSpec
 
     spec = IndexSpec.model_validate_json(arguments.spec.read_bytes())
+    _of_vectors(arguments, partial(index_vectors, spec, events=events, asked_to_stop=stop))
+
+
+def _map(arguments: argparse.Namespace, stop: _StopFlag, events: Events) -> None:
+    from ssl_core.mapping.run import make_map
+    from ssl_core.spec.map import MapSpec
+
+    spec = MapSpec.model_validate_json(arguments.spec.read_bytes())
+    _of_vectors(arguments, partial(make_map, spec, events=events, asked_to_stop=stop))
+
+
+def _of_vectors(arguments: argparse.Namespace, make: Callable[..., Path]) -> None:
+    from ssl_core.search.facts import BadVectors
+
     if arguments.vectors is None:
-        raise _Hopeless("invalid_spec", "a spec of kind index needs the folder of the vectors", "give it with --vectors FOLDER")
+        needs = f"a spec of kind {_kind(arguments.spec)} needs the folder of the vectors"
+        raise _Hopeless("invalid_spec", needs, "give it with --vectors FOLDER")
     try:
-        index_vectors(spec, arguments.vectors, arguments.out, events=events, asked_to_stop=stop)
+        make(vectors=arguments.vectors, out=arguments.out)
     except BadVectors as error:
         raise _Hopeless("bad_vectors", str(error), "embed the pictures again (POST /jobs with kind embed)") from error
 
@@ -287,6 +302,7 @@ RUNS: dict[str, Callable[[argparse.Namespace, _StopFlag, Events], None]] = {
     "index": _index,
     "linear_probe": _measure,
     "finetune": _measure,
+    "map": _map,
 }
 
 
