@@ -21,6 +21,7 @@ from api.indexes import OpenIndexes
 from api.keyring import Keyring
 from api.limits import Rate
 from api.telemetry import Telemetry
+from api.web.sessions import Sessions
 from jobs.access import Caller
 from jobs.artifacts import Artifacts
 from jobs.records import EncoderRecord
@@ -43,6 +44,7 @@ class Services:
     indexes: OpenIndexes
     keyring: Keyring
     rate: Rate
+    sessions: Sessions
     draining: threading.Event = field(default_factory=threading.Event)
     streams: Counter[str] = field(default_factory=Counter)  # open event streams by key
     submitting: set[str] = field(default_factory=set)  # idempotency keys whose first request is not answered yet

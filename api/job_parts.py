@@ -39,15 +39,22 @@ def metrics(
     ] = None,
     after_step: Annotated[int | None, Query(ge=0, le=2**53, description="Only what was measured after this step.")] = None,
     limit: LongLimit = 1000,
+    points: Annotated[
+        int | None,
+        Query(ge=2, le=2000, description="For drawing: at most so many values of each name, evenly spread over the steps."),
+    ] = None,
 ) -> ListOf[MetricPoint]:
     """In the order of their steps. The next page: `after_step` = the last step. A page never ends within a step, so it may be
-    a little longer than `limit`.
+    a little longer than `limit`. With `points` there is one page.
     """
+    if points is not None:
+        thin = repository.curves(job_id, points, name=name, after_step=after_step)
+        return ListOf(data=[MetricPoint.model_validate(each, from_attributes=True) for each in thin.data], has_more=False)
     page = repository.metrics(job_id, name=name, after_step=after_step, limit=limit + NAMES)
     found = page.data
     end = next((at for at in range(limit, len(found)) if found[at].step != found[limit - 1].step), len(found))
-    points = [MetricPoint.model_validate(each, from_attributes=True) for each in found[:end]]
-    return ListOf(data=points, has_more=page.has_more or end < len(found))
+    data = [MetricPoint.model_validate(each, from_attributes=True) for each in found[:end]]
+    return ListOf(data=data, has_more=page.has_more or end < len(found))
 
 
 @router.get("/events", response_model=ListOf[EventBody], summary="What happened, polled or streamed")

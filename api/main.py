@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Request
 from starlette.responses import HTMLResponse, JSONResponse
 
 from api import (
@@ -27,7 +27,6 @@ from api import (
     measuring,
     openai,
     openapi,
-    pages,
     preview,
     search,
     sharing,
@@ -42,6 +41,8 @@ from api.limits import Rate
 from api.middleware import Gate
 from api.telemetry import Telemetry
 from api.warming import keep_warm
+from api.web import assets, login, pages, reference
+from api.web.sessions import Sessions
 from jobs.database import connect, migrate
 from jobs.keys import Keys
 from jobs.repository import Repository
@@ -88,13 +89,12 @@ def create_app(settings: Settings | None = None, *, warm: bool = True) -> FastAP
     for room in (jobs, sharing, job_parts, bulk, measuring, preview, encoders, search, datasets, embed, openai, health, mapping):
         app.include_router(room.router)
 
-    @app.get("/", include_in_schema=False)
-    def home() -> HTMLResponse:
-        return HTMLResponse(pages.home(app.version), headers=pages.HEADERS)
+    for room in (assets, login, pages):
+        app.include_router(room.router)
 
     @app.get("/docs", include_in_schema=False)
-    def docs() -> HTMLResponse:
-        return HTMLResponse(pages.docs(openapi.document(app)), headers=pages.HEADERS)
+    def docs(request: Request) -> HTMLResponse:
+        return reference.page(request, openapi.document(app))
 
     @app.get("/openapi.json", include_in_schema=False)
     def openapi_json() -> JSONResponse:
@@ -112,6 +112,7 @@ async def _start(settings: Settings, telemetry: Telemetry) -> Services:
     settings.data_root.mkdir(parents=True, exist_ok=True)
     await asyncio.to_thread(migrate, settings.database_url)
     database = connect(settings.database_url)
+    keyring = Keyring(settings.api_keys, Keys(database))
     return Services(
         settings=settings,
         repository=Repository(database),
@@ -120,8 +121,9 @@ async def _start(settings: Settings, telemetry: Telemetry) -> Services:
         decoders=ThreadPoolExecutor(max(2, min(8, os.cpu_count() or 2)), thread_name_prefix="decode"),
         telemetry=telemetry,
         indexes=OpenIndexes(settings.home),
-        keyring=Keyring(settings.api_keys, Keys(database)),
+        keyring=keyring,
         rate=Rate(settings.rate_per_second, settings.rate_burst),
+        sessions=Sessions(settings.home, keyring),
     )
 
 
