@@ -218,4 +218,14 @@ _POINT: dict[str, Any] = {
 }  # fmt: skip
 MAP_POINTS: dict[str, Any] = {"object": "list", "count": 25012, "data": [_POINT], "has_more": True}
 MAP_PICTURE: dict[str, Any] = {**_POINT, "nearest": [{"row": 212, "path": "cats/0212.jpg", "score": 0.9471}]}
+MAP_GROUPS: dict[str, Any] = {
+    "object": "list",
+    "threshold": 0.95,
+    "count": 1,
+    "extra": 1,
+    "data": [
+        {"size": 2, "lowest": 0.9991, "highest": 0.9991, "data": [_POINT, {**_POINT, "row": 18, "path": "cats/0017 (1).jpg"}]}
+    ],
+    "has_more": False,
+}
 MAP_EXPORT: dict[str, Any] = {"rows": [17, 212], "format": "csv", "name": "tabby cats"}

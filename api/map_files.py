@@ -6,15 +6,29 @@ import csv
 import io
 import json
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from api.map_schemas import MapNear, MapPoint
+from api.map_schemas import MapGroup, MapGroups, MapNear, MapPoint
+from ssl_core.search.report import duplicates
 
 MAGIC = b"IMAP"
+MOST_MEMBERS = 100  # of a group of near-duplicates that are listed
 SENT = {"x": "float32", "y": "float32", "folder": "int32", "cluster": "int32", "outlier": "float32"}
+
+
+@dataclass(frozen=True)
+class _Nearest:
+    """What `duplicates` looks at: int32 and float32 (N, 10)."""
+
+    rows: NDArray[np.int32]
+    scores: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
 class Map:
@@ -70,6 +84,25 @@ class Map:
         rows, scores = (self.table.column(name)[row].as_py() for name in ("nearest", "cosine"))
         pairs = [(other, score) for other, score in zip(rows, scores, strict=True) if other >= 0]
         return [MapNear(row=other, path=self.path(other), score=round(score, 6)) for other, score in pairs]
+
+    def groups(self, threshold: float, skip: int, limit: int) -> MapGroups:
+        """Near-duplicates, groups number skip to skip + limit: as the report of an index finds them."""
+        found = duplicates(_Nearest(self._lists("nearest"), self._lists("cosine")), threshold)
+        page = [
+            MapGroup(
+                size=len(each.rows),
+                lowest=round(each.lowest, 6),
+                highest=round(each.highest, 6),
+                data=self.points(each.rows[:MOST_MEMBERS]),
+            )
+            for each in found.groups[skip : skip + limit]
+        ]
+        count = len(found.groups)
+        return MapGroups(threshold=threshold, count=count, extra=found.extra, data=page, has_more=count > skip + limit)
+
+    def _lists(self, name: str) -> NDArray[Any]:
+        """A column of lists, (N, 10)."""
+        return np.concatenate([chunk.flatten().to_numpy().reshape(len(chunk), -1) for chunk in self.table.column(name).chunks])
 
     def selected(self, rows: NDArray[np.int64], name: str) -> Any:
         """A table of these rows: selection, row, path, folder, x, y, cluster, outlier."""

@@ -104,6 +104,28 @@ class MapPicture(MapPoint):
     nearest: list[MapNear]
 
 
+class MapGroup(Answer):
+    """Near-duplicates of each other. lowest, highest: cosines of the pairs that hold the group together."""
+
+    size: int
+    lowest: float
+    highest: float
+    data: list[MapPoint] = Field(description="The first 100 of them.")
+
+
+class MapGroups(Answer):
+    """Groups of near-duplicates, the largest first."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.MAP_GROUPS]})
+
+    object: Literal["list"] = "list"
+    threshold: float
+    count: int = Field(description="Groups in all.")
+    extra: int = Field(description="Pictures beyond the first of each group.")
+    data: list[MapGroup]
+    has_more: bool
+
+
 class MapExport(Config):
     """Which pictures to write to a file."""
 

@@ -13,7 +13,7 @@ from api.deps import JobId, Services, ServicesDep
 from api.errors import Problem, invalid
 from api.indexing import vectors_of
 from api.map_files import Map, as_binary, as_csv, as_parquet, file_name
-from api.map_schemas import MapBody, MapCreate, MapExport, MapFolder, MapPicture, MapPoints
+from api.map_schemas import MapBody, MapCreate, MapExport, MapFolder, MapGroups, MapPicture, MapPoints
 from api.planned import Planned, measured
 from api.thumbnails import jpeg
 from jobs.records import JobRecord
@@ -76,7 +76,7 @@ def get_map(job_id: JobId, services: ServicesDep) -> MapBody:
     """What is on it, and where its points are to be had."""
     record, found = _open(job_id, services)
     here = f"/jobs/{record.id}/map"
-    names = {"points": "points", "binary": "points.bin", "arrow": "points.arrow", "export": "export"}
+    names = {"points": "points", "binary": "points.bin", "arrow": "points.arrow", "duplicates": "duplicates", "export": "export"}
     folders = [MapFolder(folder=name, count=count) for name, count in found.folders()]
     return MapBody(
         **{**(record.result or {}), **{name: record.spec[name] for name in ("encoder", "vectors", "data")}},
@@ -132,6 +132,19 @@ def point(job_id: JobId, row: int, services: ServicesDep) -> MapPicture:
     _, found = _open(job_id, services)
     (at,) = _rows(str(row), found)
     return MapPicture(**found.points(np.array([at]))[0].model_dump(), nearest=found.nearest(int(at)))
+
+
+@router.get("/duplicates", response_model=MapGroups, summary="Near-duplicates on a map")
+def duplicates(
+    job_id: JobId,
+    services: ServicesDep,
+    threshold: Annotated[float, Query(ge=0, le=1, description="Cosine from which two pictures are near-duplicates.")] = 0.95,
+    limit: Annotated[int, Query(ge=1, le=100, description="Groups on a page.")] = 20,
+    skip: Annotated[int, Query(ge=0, description="So many groups before the first of the page.")] = 0,
+) -> MapGroups:
+    """Groups of pictures that are linked by pairs above the threshold, out of the ten nearest others of each."""
+    _, found = _open(job_id, services)
+    return found.groups(threshold, skip, limit)
 
 
 @router.get("/thumbnails/{row}", response_class=Response, summary="A small picture of one on a map")

@@ -115,6 +115,13 @@ class TestMap:
         assert first["has_more"] and first["count"] == COUNT
         assert first["data"][0]["path"] == PATHS[0] and first["data"][0]["x"] == pytest.approx(float(columns.xy[0, 0]))
 
+    def test_near_duplicates_are_groups(self, service, job):
+        """Each row is near to the next ones, by 0.9, and 0.811 the second: all of them hang together."""
+        body = service.http.get(f"/jobs/{job}/map/duplicates", params={"threshold": 0.85}).json()
+        assert (body["count"], body["extra"], body["data"][0]["size"]) == (1, COUNT - 1, COUNT)
+        assert body["data"][0]["lowest"] == pytest.approx(0.9) and body["data"][0]["data"][0]["path"] == PATHS[0]
+        assert service.http.get(f"/jobs/{job}/map/duplicates", params={"threshold": 0.95}).json()["count"] == 0
+
     def test_one_picture_with_its_nearest(self, service, job):
         body = service.http.get(f"/jobs/{job}/map/points/0").json()
         assert [each["row"] for each in body["nearest"]] == [1, 2, 3] and body["nearest"][0]["score"] == pytest.approx(0.9)
