@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from imprint.commands import encoders, jobs, keys, measure, options, preview, search, up
+from imprint.commands import encoders, jobs, keys, maps, measure, options, preview, search, up
 from imprint.errors import ImprintError, UsageError
 from imprint.version import version as installed
 
@@ -60,6 +60,7 @@ app.command(rich_help_panel=USE, epilog=encoders.EMBED_EPILOG)(encoders.embed)
 app.command(rich_help_panel=USE)(search.index)
 app.command(rich_help_panel=USE, epilog=search.SEARCH_EPILOG)(search.search)
 app.command(rich_help_panel=USE, epilog=search.REPORT_EPILOG)(search.report)
+app.command("map", rich_help_panel=USE, epilog=maps.EPILOG)(maps.make)
 app.command("measure", rich_help_panel=USE, epilog=measure.EPILOG)(measure.measure)
 app.command("compare", rich_help_panel=USE)(measure.compare)
 

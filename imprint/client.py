@@ -20,6 +20,7 @@ from imprint.bulk import BulkCalls
 from imprint.embedding import EmbedCalls
 from imprint.errors import ConnectionFailed, ImprintError, JobFailed, ServiceError, Unavailable, UsageError
 from imprint.index import Index
+from imprint.maps import MapCalls
 from imprint.measures import MeasureCalls
 from imprint.records import Encoder, Event, Job, Json, Metric, Validation
 from imprint.transport import Transport
@@ -28,7 +29,7 @@ DEFAULT_SERVER = "http://127.0.0.1:8000"
 OUTAGE = 60.0  # seconds of silence that following a job survives: long enough for a restart of the server
 
 
-class Client(EmbedCalls, BulkCalls, MeasureCalls):
+class Client(EmbedCalls, BulkCalls, MeasureCalls, MapCalls):
     """A connection to one Imprint server. Safe to use from several threads; usable as a context manager."""
 
     def __init__(self, base_url: str | None = None, api_key: str | None = None, *, timeout: float = 90.0) -> None:

@@ -32,7 +32,13 @@ class Page:
 
 _CHOICES = {"statuses": get_args(JobStatusName), "kinds": tuple(KINDS), "methods": METHOD_NAMES}
 
-PAGES = (Page("/", "jobs.html", "Jobs", _CHOICES),)
+PAGES = (
+    Page("/", "jobs.html", "Jobs", _CHOICES),
+    Page("/ui/encoders", "encoders.html", "Encoders"),
+    Page("/ui/encoders/{encoder_id}", "encoder.html", "Encoder"),
+    Page("/ui/explore", "explore.html", "Explore"),
+    Page("/ui/explore/{job_id}", "map.html", "Map"),
+)
 
 
 def _route(made: Page) -> Callable[[Request], HTMLResponse]:

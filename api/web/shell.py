@@ -42,6 +42,8 @@ HEADERS = {
 NAVIGATION: list[tuple[str, str]] = [  # (address, word), in the order in which they are shown
     ("/", "Jobs"),
     ("/ui/new", "New job"),
+    ("/ui/encoders", "Encoders"),
+    ("/ui/explore", "Explore"),
     ("/docs", "API"),
 ]
 _templates = Environment(
