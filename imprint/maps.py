@@ -39,6 +39,11 @@ class MapCalls:
         body: Json = self._transport.request("GET", f"{_here(job_id)}/points", params=params).json()
         return body
 
+    def map_picture(self, job_id: str, row: int) -> Json:
+        """One picture with its ten nearest others. Raises NotFound."""
+        body: Json = self._transport.request("GET", f"{_here(job_id)}/points/{row}").json()
+        return body
+
     def save_map(self, job_id: str, to: str | Path) -> Path:
         """The whole map as the file `to`: Arrow IPC, or by the name's end .parquet or .csv. It appears when it is whole.
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 
 def clusters(positions: NDArray[np.float32], fewest: int | None) -> NDArray[np.int32]:
-    """The cluster of each position (N, 2), the largest is 0; -1: none. fewest: pictures of one, None for one in two hundred."""
+    """The cluster of each position (N, 2), the largest is 0; -1: none. fewest: pictures of one, None for one in a hundred."""
     from sklearn.cluster import HDBSCAN
 
     count = len(positions)
-    fewest = min(fewest or max(5, count // 200), count)
+    fewest = min(fewest or max(5, count // 100), count)
     found = HDBSCAN(min_cluster_size=max(2, fewest), min_samples=min(5, count), copy=True).fit_predict(positions)
     sizes = np.bincount(found[found >= 0], minlength=1)
     rank = np.empty(len(sizes), np.int32)

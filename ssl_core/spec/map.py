@@ -21,7 +21,7 @@ class MapSpec(Config):
     )
     min_dist: float = Field(0.1, ge=0.0, le=0.99, description="How close two pictures may lie: 0 packs groups tight.")
     min_cluster: int | None = Field(
-        None, ge=2, le=1_000_000, description="Fewest pictures of a cluster; null: one in two hundred, at least 5."
+        None, ge=2, le=1_000_000, description="Fewest pictures of a cluster; null: one in a hundred, at least 5."
     )
     landmarks: int = Field(
         100_000, ge=100, le=200_000, description="Most pictures that the map is fitted to; others are placed among these."
