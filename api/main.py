@@ -27,6 +27,7 @@ from api import (
     openai,
     openapi,
     preview,
+    samples,
     search,
     sharing,
 )
@@ -85,7 +86,7 @@ def create_app(settings: Settings | None = None, *, warm: bool = True) -> FastAP
     )
     errors.install(app)
     app.add_middleware(Gate, settings=chosen, telemetry=telemetry)
-    for room in (jobs, sharing, job_parts, bulk, measuring, preview, encoders, search, datasets, embed, openai, health):
+    for room in (jobs, sharing, job_parts, bulk, measuring, preview, encoders, search, datasets, embed, openai, health, samples):
         app.include_router(room.router)
 
     for room in (assets, login, pages):

@@ -32,7 +32,11 @@ class Page:
 
 _CHOICES = {"statuses": get_args(JobStatusName), "kinds": tuple(KINDS), "methods": METHOD_NAMES}
 
-PAGES = (Page("/", "jobs.html", "Jobs", _CHOICES),)
+PAGES = (
+    Page("/", "jobs.html", "Jobs", _CHOICES),
+    Page("/ui/jobs/{job_id}", "job.html", "Job"),
+    Page("/ui/new", "new.html", "New job"),
+)
 
 
 def _route(made: Page) -> Callable[[Request], HTMLResponse]:
