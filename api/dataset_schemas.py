@@ -32,3 +32,10 @@ class DatasetBody(Answer):
     held_out: int | None = None
     classes: int | None = None
     fingerprint: str | None = None
+
+
+class SampleBody(Answer):
+    """One picture of a dataset, small."""
+
+    path: str = Field(description="Below the dataset's folder.")
+    thumbnail: str | None = Field(description="A JPEG as a data URI; null where the file cannot be read.")

@@ -28,6 +28,7 @@ from api import (
     openai,
     openapi,
     preview,
+    samples,
     search,
     sharing,
 )
@@ -86,8 +87,9 @@ def create_app(settings: Settings | None = None, *, warm: bool = True) -> FastAP
     )
     errors.install(app)
     app.add_middleware(Gate, settings=chosen, telemetry=telemetry)
-    for room in (jobs, sharing, job_parts, bulk, measuring, preview, encoders, search, datasets, embed, openai, health, mapping):
+    for room in (jobs, sharing, job_parts, bulk, measuring, preview, encoders, search, datasets, embed, openai, health, samples):
         app.include_router(room.router)
+    app.include_router(mapping.router)
 
     for room in (assets, login, pages):
         app.include_router(room.router)

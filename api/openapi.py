@@ -25,6 +25,7 @@ from api.planning import SECTIONS
 from api.schemas import AliasPut, JobCreate, ProblemBody
 from api.search_schemas import IndexCreate, IndexJobCreate, SearchOptions, SearchRequest
 from api.sharing import JobPatch
+from ssl_core.presets import PRESETS
 from ssl_core.spec import TrainSpec
 from ssl_core.spec.embed import EmbedSpec
 from ssl_core.spec.index import IndexSpec
@@ -86,6 +87,11 @@ def _models() -> dict[str, Any]:
         description = f"{body[name].get('description', '')} Every field is optional; what is given overrides the preset."
         section = {key: value for key, value in sections[name].items() if key not in {"default", "description"}}
         body[name] = {**section, "description": description}
+    recipes = [
+        {"const": name, "title": (recipe.__doc__ or "").strip().splitlines()[0], "description": recipe().origin}
+        for name, recipe in PRESETS.items()
+    ]
+    body["preset"]["anyOf"][0] = {"type": "string", "oneOf": recipes}
     data = schemas["EmbedCreate"]["properties"]["data"]
     schemas["EmbedCreate"]["properties"]["data"] = {**sections["data"], "description": data["description"]}
     own = schemas.pop("MeasureCreate")["properties"]

@@ -34,6 +34,8 @@ _CHOICES = {"statuses": get_args(JobStatusName), "kinds": tuple(KINDS), "methods
 
 PAGES = (
     Page("/", "jobs.html", "Jobs", _CHOICES),
+    Page("/ui/jobs/{job_id}", "job.html", "Job"),
+    Page("/ui/new", "new.html", "New job"),
     Page("/ui/encoders", "encoders.html", "Encoders"),
     Page("/ui/encoders/{encoder_id}", "encoder.html", "Encoder"),
     Page("/ui/explore", "explore.html", "Explore"),

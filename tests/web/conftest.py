@@ -127,13 +127,12 @@ def _missing(answer: Any) -> list[str]:
 
 @pytest.fixture(scope="session")
 def tiny() -> dict[str, Any]:
-    """The body of a job that a worker does in a few seconds: digits, 16 px, the smallest network."""
-    head = {"layers": 2, "hidden_dim": 16, "out_dim": 8}
+    """The body of a job that a worker does in a few seconds: 80 pictures of 16 px, the smallest network."""
     return {
-        "data": {"source": "digits", "size": 16},
+        "data": {"source": "folder", "path": "pictures", "size": 16, "held_out": 0.2},
         "encoder": {"arch": "shufflenet_v2_x0_5"},
-        "method": {"name": "simclr", "branches": {"projector": head}},
-        "trainer": {"max_epochs": 1, "batch_size": 256, "log_every_steps": 1},
+        "method": {"name": "simclr", "branches": {"projector": {"layers": 2, "hidden_dim": 16, "out_dim": 8}}},
+        "trainer": {"max_epochs": 1, "batch_size": 16, "log_every_steps": 1},
     }
 
 

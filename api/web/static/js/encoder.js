@@ -3,6 +3,7 @@
 import { api, get, may } from "./api.js";
 import { code, tabs } from "./copy.js";
 import { $, fill, h, say } from "./dom.js";
+import { save } from "./download.js";
 import { bytes, moment, number, words } from "./format.js";
 import { attempt, toast } from "./toast.js";
 import { tryIt } from "./try_picture.js";
@@ -41,6 +42,17 @@ function calls(name) {
   );
 }
 
+const FORMS = { onnx: "ONNX", torchscript: "TorchScript", timm: "timm", hf: "Hugging Face", safetensors: "safetensors alone" };
+
+/** Other forms of the network, where the service makes them. */
+function forms({ links }) {
+  if (!links.export) return [];
+  return Object.entries(FORMS).map(([form, word]) => {
+    const button = h("button.small", { type: "button", onclick: () => attempt(button, () => save("GET", `${links.export}?format=${form}`)) }, word);
+    return button;
+  });
+}
+
 function show(encoder) {
   const name = encoder.aliases[0] || encoder.id;
   say($("h1"), encoder.aliases[0] || `${encoder.method} · ${encoder.arch}`);
@@ -49,6 +61,7 @@ function show(encoder) {
   fill($("#facts"), facts(encoder));
   fill($("#calls"), calls(name));
   $("#download").href = encoder.links.download;
+  fill($("#forms"), forms(encoder));
   $("#job").href = `/ui/jobs/${encoder.job_id}`;
   $("#compare").href = `/ui/encoders?compare=${encoder.id}`;
   $("#whole").hidden = false;

@@ -87,7 +87,7 @@ function refilter() {
 filters.addEventListener("change", refilter);
 filters.addEventListener("submit", (event) => event.preventDefault());
 $("#newer").addEventListener("click", () => turn(newest.slice(0, -1)));
-$("#reset").addEventListener("click", () => {
+$("#show-all").addEventListener("click", () => {
   filters.reset();
   for (const name of ["status", "kind", "method", "label"]) filters.elements[name].value = "";
   refilter();

@@ -19,7 +19,7 @@ export class MapField {
     this.canvas = element.querySelector("#points");
     this.over = element.querySelector("#over");
     this.canvas.field = this; // who looks at the element finds what it shows
-    this.painter = painter(this.canvas, points);
+    this.painter = painter(this.canvas, points, new URLSearchParams(location.search).get("painter"));
     this.view = new View(points);
     this.grid = new Grid(points);
     this.tool = "move";

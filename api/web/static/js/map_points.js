@@ -1,137 +1,14 @@
-// Draws the points: by WebGL, or where there is none on a plain canvas. Both take the same three calls: colours, resize, draw.
+// Who draws the points: WebGL where a graphics card does it, else a plain canvas, which is twice as fast as WebGL without a card.
+// Both take the same calls: colours(tints), draw(view).
 
-const VERTEX = `#version 300 es
-in vec2 place; in vec4 colour;
-uniform vec2 centre, scale; uniform float size;
-out vec4 tint;
-void main() {
-  gl_Position = vec4((place - centre) * scale, 0.0, 1.0);
-  gl_PointSize = size * (colour.a < 0.5 ? 0.75 : 1.0);
-  tint = vec4(colour.rgb * colour.a, colour.a);
-}`;
-const FRAGMENT = `#version 300 es
-precision mediump float;
-in vec4 tint; out vec4 shown;
-void main() {
-  float away = length(gl_PointCoord - 0.5) * 2.0;
-  shown = tint * (1.0 - smoothstep(0.75, 1.0, away));
-}`;
+import { PlainPainter } from "./map_plain.js";
+import { GlPainter } from "./map_webgl.js";
 
-/** How large a point is, in pixels of the page: fewer points and a nearer look make it larger. */
-export function pointSize(count, zoom) {
-  const base = Math.min(9, Math.max(2.4, 620 / Math.sqrt(Math.max(count, 1)) / 1.6));
-  return Math.min(14, base * Math.max(0.8, zoom) ** 0.28);
-}
+const WANTED = { antialias: false, premultipliedAlpha: true, powerPreference: "high-performance", failIfMajorPerformanceCaveat: true };
 
-/** The best painter that there is for a canvas. x, y: Float32Array. */
-export function painter(canvas, points) {
-  const gl = canvas.getContext("webgl2", { antialias: false, premultipliedAlpha: true, powerPreference: "high-performance" });
+/** The best painter that there is for a canvas; `wish`: "webgl" or "canvas", whatever is best. points: {x, y, count}. */
+export function painter(canvas, points, wish = "") {
+  const wanted = { ...WANTED, failIfMajorPerformanceCaveat: wish !== "webgl" };
+  const gl = wish === "canvas" ? null : canvas.getContext("webgl2", wanted);
   return gl ? new GlPainter(canvas, gl, points) : new PlainPainter(canvas, points);
-}
-
-class GlPainter {
-  kind = "webgl";
-
-  constructor(canvas, gl, points) {
-    this.canvas = canvas;
-    this.gl = gl;
-    this.points = points;
-    this.tints = null;
-    this.prepare();
-    canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
-    canvas.addEventListener("webglcontextrestored", () => {
-      this.prepare();
-      if (this.tints) this.colours(this.tints);
-      if (this.view) this.draw(this.view);
-    });
-  }
-
-  prepare() {
-    const { gl, points } = this;
-    this.program = gl.createProgram();
-    for (const [kind, source] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
-      const shader = gl.createShader(kind);
-      gl.shaderSource(shader, source);
-      gl.compileShader(shader);
-      gl.attachShader(this.program, shader);
-    }
-    gl.linkProgram(this.program);
-    gl.useProgram(this.program);
-    const places = new Float32Array(points.count * 2);
-    for (let row = 0; row < points.count; row++) {
-      places[2 * row] = points.x[row];
-      places[2 * row + 1] = points.y[row];
-    }
-    this.attribute("place", 2, gl.FLOAT, false, places);
-    this.tint = this.attribute("colour", 4, gl.UNSIGNED_BYTE, true, new Uint8Array(points.count * 4));
-    this.where = Object.fromEntries(["centre", "scale", "size"].map((name) => [name, gl.getUniformLocation(this.program, name)]));
-    gl.enable(gl.BLEND);
-    gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
-    gl.clearColor(0, 0, 0, 0);
-  }
-
-  attribute(name, width, type, scaled, values) {
-    const { gl } = this;
-    const buffer = gl.createBuffer();
-    const at = gl.getAttribLocation(this.program, name);
-    gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
-    gl.bufferData(gl.ARRAY_BUFFER, values, gl.DYNAMIC_DRAW);
-    gl.enableVertexAttribArray(at);
-    gl.vertexAttribPointer(at, width, type, scaled, 0, 0);
-    return buffer;
-  }
-
-  /** tints: Uint8Array, four bytes a point. */
-  colours(tints) {
-    this.tints = tints;
-    this.gl.bindBuffer(this.gl.ARRAY_BUFFER, this.tint);
-    this.gl.bufferSubData(this.gl.ARRAY_BUFFER, 0, tints);
-  }
-
-  draw(view) {
-    const { gl, canvas, points } = this;
-    this.view = view;
-    gl.viewport(0, 0, canvas.width, canvas.height);
-    gl.clear(gl.COLOR_BUFFER_BIT);
-    gl.uniform2f(this.where.centre, view.x, view.y);
-    gl.uniform2f(this.where.scale, (2 * view.scale) / view.width, (2 * view.scale) / view.height);
-    gl.uniform1f(this.where.size, pointSize(points.count, view.zoom) * (canvas.width / view.width));
-    gl.drawArrays(gl.POINTS, 0, points.count);
-  }
-}
-
-class PlainPainter {
-  kind = "canvas";
-
-  constructor(canvas, points) {
-    this.canvas = canvas;
-    this.points = points;
-    this.context = canvas.getContext("2d");
-    this.tints = new Uint32Array(points.count);
-  }
-
-  colours(tints) {
-    this.tints = new Uint32Array(tints.buffer, tints.byteOffset, tints.length / 4);
-  }
-
-  /** Squares, written into the pixels; what is dim first, and over it the rest. */
-  draw(view) {
-    const { canvas, points, tints } = this;
-    const { width, height } = canvas;
-    const image = this.context.createImageData(width, height);
-    const pixels = new Uint32Array(image.data.buffer);
-    const ratio = width / view.width;
-    const scale = view.scale * ratio;
-    const side = Math.max(1, Math.round(pointSize(points.count, view.zoom) * ratio * 0.85));
-    for (const bright of [false, true]) {
-      for (let row = 0; row < points.count; row++) {
-        if (tints[row] >>> 31 !== Number(bright)) continue;
-        const left = Math.round((points.x[row] - view.x) * scale + width / 2 - side / 2);
-        const top = Math.round(height / 2 - (points.y[row] - view.y) * scale - side / 2);
-        if (left < 0 || top < 0 || left + side > width || top + side > height) continue;
-        for (let line = top; line < top + side; line++) pixels.fill(tints[row], line * width + left, line * width + left + side);
-      }
-    }
-    this.context.putImageData(image, 0, 0);
-  }
 }

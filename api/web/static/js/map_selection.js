@@ -1,7 +1,7 @@
 // What is selected: how many, some of them to look at, a name, a file; and selections that are kept in this browser.
 
-import { api } from "./api.js";
 import { $, fill, h, say } from "./dom.js";
+import { save } from "./download.js";
 import { number } from "./format.js";
 import { thumb } from "./map_picture.js";
 import { attempt, toast } from "./toast.js";
@@ -63,15 +63,7 @@ export class Selection {
   async download(button, format) {
     const name = this.name.value.trim();
     const body = { rows: this.sorted, format, ...(name ? { name } : {}) };
-    const answer = await attempt(button, () => api("POST", `${this.map.here}/export`, { body, as: "response" }));
-    if (!answer) return;
-    const file = /filename="([^"]+)"/.exec(answer.headers.get("content-disposition") || "")?.[1] || `selection.${format}`;
-    const address = URL.createObjectURL(await answer.blob());
-    const link = h("a", { href: address, download: file });
-    document.body.append(link);
-    link.click();
-    link.remove();
-    setTimeout(() => URL.revokeObjectURL(address), 10_000);
+    await attempt(button, () => save("POST", `${this.map.here}/export`, { body, name: `selection.${format}` }));
   }
 
   read() {
