@@ -17,6 +17,8 @@ from sklearn.datasets import load_digits
 
 from imprint import Client
 
+NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
 
 def _map(page: Page) -> None:
     page.wait_for_selector("#whole:not([hidden])")
@@ -69,7 +71,7 @@ def prepare(client: Client, data: Path) -> dict[str, str]:
     """Two encoders of the digits, a map of all digits by the better one, and an index. Gives their ids."""
     digits = load_digits()
     for number, kind in enumerate(digits.target):
-        folder = data / "digits" / "zero one two three four five six seven eight nine".split()[kind]
+        folder = data / "digits" / NAMES[kind]
         folder.mkdir(parents=True, exist_ok=True)
         _picture(number).save(folder / f"{number:04}.png")
     fields = {"data": {"source": "digits"}, "encoder": {"arch": "resnet18"}, "evaluate": {"every_epochs": 5}}

@@ -28,8 +28,6 @@ def test_from_a_folder_to_a_map(service: Service, undisturbed: Undisturbed, tmp_
     assert [event.data["phase"] for event in service.history(job.id, "phase")][-3:] == ["layout", "clusters", "saving"]
     again = pq.read_table(service.client.save_map(job.id, tmp_path / "map.parquet"))
     assert again.column("path").to_pylist() == [each["path"] for each in rows]
-    assert (
-        again.column("x").to_pylist()[0] == float(rows[0]["x"]) or abs(again.column("x")[0].as_py() - float(rows[0]["x"])) < 1e-4
-    )
+    assert again.column("x").to_pylist() == pytest.approx([float(each["x"]) for each in rows])
     first = service.client.map_points(job.id, order="outlier", limit=1)["data"][0]
     assert first["outlier"] == max(again.column("outlier").to_pylist())

@@ -33,8 +33,14 @@ export function finished(id, fields) {
       } else if (job.kind === "embed" && job.status === "succeeded" && !posted) {
         posted = true;
         const body = { kind: "map", vectors: id, ...fields, ...(job.name ? { name: job.name } : {}) };
-        const made = await api("POST", "/jobs", { body, headers: { "Idempotency-Key": `map-of-${id}` } });
-        location.replace(`/ui/explore/${made.id}`);
+        try {
+          const made = await api("POST", "/jobs", { body, headers: { "Idempotency-Key": `map-of-${id}` } });
+          location.replace(`/ui/explore/${made.id}`);
+        } catch (error) {
+          looking.stop();
+          fill(box, h("p.wrong", { role: "alert" }, error.message), h("a.button", { href: "/ui/explore" }, "All maps"));
+          box.hidden = false;
+        }
       } else if (job.kind !== "map" && job.kind !== "embed") {
         looking.stop();
         fill(box, h("p", {}, `${nameOf(job)} is of kind ${job.kind} and has no map.`), h("a.button", { href: "/ui/explore" }, "All maps"));
