@@ -13,7 +13,9 @@ from api.errors import Problem
 from jobs.access import METRICS, READ, SUBMIT, Caller
 
 NOTHING = ""  # any key will do, or, for what is open, none
-OPEN = frozenset({"/livez", "/readyz"})  # answered without a key
+OPEN = frozenset({"/livez", "/readyz", "/ui/login", "/ui/logout"})  # answered without a key
+_OPEN_BELOW = "/ui/static/"  # what every page is made of, the login too
+_PAGES = "/ui/"  # shells without data; what they show they ask of the other routes
 _SCOPES: dict[tuple[str, str], str] = {
     ("GET", "/"): NOTHING,
     ("GET", "/docs"): NOTHING,
@@ -26,12 +28,20 @@ _SCOPES: dict[tuple[str, str], str] = {
     ("POST", "/v1/embeddings"): READ,
     ("POST", "/encoders/{encoder_id}/search"): READ,
     ("POST", "/preview"): READ,
+    ("POST", "/jobs/{job_id}/map/export"): READ,
 }
 _LOOKING = frozenset({"GET", "HEAD"})
 
 
+def is_open(path: str) -> bool:
+    """Whether an address, as it was written, is answered without a key."""
+    return path in OPEN or path.startswith(_OPEN_BELOW)
+
+
 def scope_of(method: str, path: str) -> str:
     """The scope that a route needs: as the table says; or `read` for what looks, and `submit` for whatever else."""
+    if path.startswith(_PAGES):
+        return NOTHING
     return _SCOPES.get((method, path), READ if method in _LOOKING else SUBMIT)
 
 

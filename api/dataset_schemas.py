@@ -61,3 +61,10 @@ class UploadBody(Answer):
 
     offset: int = Field(description="Bytes that are here: send the rest with ?offset=…")
     dataset: str | None = Field(description="What it became, once it has arrived and was found right.")
+
+
+class SampleBody(Answer):
+    """One picture of a dataset, small."""
+
+    path: str = Field(description="Below the dataset's folder.")
+    thumbnail: str | None = Field(description="A JPEG as a data URI; null where the file cannot be read.")

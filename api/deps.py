@@ -21,6 +21,7 @@ from api.indexes import OpenIndexes
 from api.keyring import Keyring
 from api.limits import Rate
 from api.telemetry import Telemetry
+from api.web.sessions import Sessions
 from jobs.access import Caller
 from jobs.artifacts import Artifacts
 from jobs.records import EncoderRecord
@@ -45,6 +46,7 @@ class Services:
     indexes: OpenIndexes
     keyring: Keyring
     rate: Rate
+    sessions: Sessions
     wake: Wakeups = field(default_factory=Wakeups)
     draining: threading.Event = field(default_factory=threading.Event)
     streams: Counter[str] = field(default_factory=Counter)  # open event streams by key

@@ -235,3 +235,38 @@ TRACKER: dict[str, Any] = {
     "settled": False,
     "error": None,
 }
+MAP_CREATE: dict[str, Any] = {"kind": "map", "vectors": _JOB}
+MAP: dict[str, Any] = {
+    "object": "map",
+    "job": "job_01JZ9C0000000000000000000A",
+    "encoder": _ENC,
+    "vectors": _JOB,
+    "data": {"source": "folder", "path": "photos"},
+    "count": 49998,
+    "left_out": 2,
+    "dim": 512,
+    "landmarks": 49998,
+    "clusters": 23,
+    "unclustered": 4120,
+    "seconds": 61.2,
+    "size_bytes": 6900000,
+    "folders": [{"folder": "cats", "count": 25012}, {"folder": "dogs", "count": 24986}],
+    "folders_count": 2,
+    "links": {"points": "/jobs/job_01JZ9C0000000000000000000A/map/points"},
+}
+_POINT: dict[str, Any] = {
+    "row": 17, "path": "cats/0017.jpg", "folder": "cats", "x": 3.21, "y": -0.87, "cluster": 4, "outlier": 0.0831
+}  # fmt: skip
+MAP_POINTS: dict[str, Any] = {"object": "list", "count": 25012, "data": [_POINT], "has_more": True}
+MAP_PICTURE: dict[str, Any] = {**_POINT, "nearest": [{"row": 212, "path": "cats/0212.jpg", "score": 0.9471}]}
+MAP_GROUPS: dict[str, Any] = {
+    "object": "list",
+    "threshold": 0.95,
+    "count": 1,
+    "extra": 1,
+    "data": [
+        {"size": 2, "lowest": 0.9991, "highest": 0.9991, "data": [_POINT, {**_POINT, "row": 18, "path": "cats/0017 (1).jpg"}]}
+    ],
+    "has_more": False,
+}
+MAP_EXPORT: dict[str, Any] = {"rows": [17, 212], "format": "csv", "name": "tabby cats"}

@@ -24,7 +24,7 @@ _JOB = re.compile(r"job_[0-9A-HJKMNP-TV-Z]{26}")
 def plan_index(body: dict[str, Any], services: Services) -> Planned:
     """Check a body of kind index. Raises Problem 422 with what is wrong."""
     asked = validated(IndexJobCreate, body)
-    job, made = _vectors(services, asked.vectors)
+    job, made = vectors_of(services, asked.vectors)
     encoder = str(job.spec["encoder"])
     if asked.encoder not in (None, encoder):
         raise invalid([("/vectors", f"the vectors of {job.id} were made by {encoder}, not by {asked.encoder}")])
@@ -68,7 +68,7 @@ def _jobs(services: Services, encoder_id: str) -> list[JobRecord]:
     return [job for job in jobs if job.spec["encoder"] == encoder_id]
 
 
-def _vectors(services: Services, job_id: str) -> tuple[JobRecord, dict[str, Any]]:
+def vectors_of(services: Services, job_id: str) -> tuple[JobRecord, dict[str, Any]]:
     """An embed job and its result. Raises Problem 422."""
     if not _JOB.fullmatch(job_id):
         raise invalid([("/vectors", f"{job_id[:100]!r} is not a job's id (job_…); GET /jobs?kind=embed lists them")])

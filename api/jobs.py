@@ -77,7 +77,7 @@ def list_jobs(
     after: Annotated[str | None, Query(description="The `last_id` of the page before.")] = None,
     status: Annotated[JobStatusName | None, Query()] = None,
     method: Annotated[str | None, Query(description="The name of a method, such as simclr.")] = None,
-    kind: Annotated[str | None, Query(description="pretrain, embed, index, linear_probe, finetune or import.")] = None,
+    kind: Annotated[str | None, Query(description="pretrain, embed, index, linear_probe, finetune, import or map.")] = None,
     mine: Mine = False,
 ) -> ListOf[JobBody]:
     """Filters: `status`, `method`, `kind`, and `label.<key>=<value>` for your own labels."""
@@ -153,6 +153,8 @@ def _made(record: JobRecord, here: str) -> dict[str, str]:
     if record.kind == "index":
         encoder = f"/encoders/{record.spec['encoder']}"
         return {name: f"{encoder}/{name}" for name in ("index", "search", "report")}
+    if record.kind == "map":
+        return {"map": f"{here}/map", "points": f"{here}/map/points", "encoder": f"/encoders/{record.spec['encoder']}"}
     if record.kind in SPECS:
         return {"result": f"{here}/result", "encoder": f"/encoders/{record.spec['encoder']}"}
     return {"vectors": f"{here}/vectors"}

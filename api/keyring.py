@@ -50,8 +50,7 @@ class Keyring:
             if found:
                 return found[0]
         await self._fresh(EVERY)
-        if self._known is None:
-            raise Problem("unavailable", "The database does not answer; try again in a moment.", headers={"Retry-After": "5"})
+        self._must_be_known()
         if not self._settings and not self._known:
             return USER
         if secret is None:
@@ -69,7 +68,20 @@ class Keyring:
         if record.expires_at is not None and record.state == "expired":
             raise _unauthorized(f"has expired, at {record.expires_at:%Y-%m-%d %H:%M} UTC")
         self._note(record)
-        return Caller(record.name, record.owner, frozenset(record.scopes), record.id)
+        return _caller(record)
+
+    async def by_id(self, key_id: str) -> tuple[Caller, str] | None:
+        """Who bears a key that is valid now, and the key's digest, by its id, as a session names it. Raises Problem 503."""
+        for known, caller in self._settings:
+            if caller.key == key_id:
+                return caller, known
+        await self._fresh(EVERY)
+        self._must_be_known()
+        for record in (key for keys in (self._known or {}).values() for key in keys):
+            if record.id == key_id and record.state == "valid":
+                self._note(record)
+                return _caller(record), record.digest
+        return None
 
     async def holds(self, caller: Caller) -> bool:
         """Whether a caller who was let in before would be let in still; for answers that go on for hours."""
@@ -78,6 +90,10 @@ class Keyring:
             return not self._settings and not self._known
         stored = (key for keys in (self._known or {}).values() for key in keys if key.id == caller.key)
         return any(caller == known for _, known in self._settings) or any(key.state == "valid" for key in stored)
+
+    def _must_be_known(self) -> None:
+        if self._known is None:
+            raise Problem("unavailable", "The database does not answer; try again in a moment.", headers={"Retry-After": "5"})
 
     async def close(self) -> None:
         """Wait for what is being written."""
@@ -125,6 +141,10 @@ class Keyring:
             await asyncio.to_thread(self._store.used, key_id)
         except JobsError as error:
             log.warning("the last use of %s could not be noted: %s", key_id, error)
+
+
+def _caller(record: KeyRecord) -> Caller:
+    return Caller(record.name, record.owner, frozenset(record.scopes), record.id)
 
 
 def _bearer(authorization: str | None) -> str | None:

@@ -15,6 +15,7 @@ from api.continuing import put_encoders
 from api.deps import Services
 from api.errors import invalid
 from api.indexing import plan_index
+from api.mapping import plan_map
 from api.measuring import plan_measure
 from api.planned import Planned, measured, taken_out
 from api.planning import path_of, plan
@@ -67,6 +68,7 @@ KINDS: dict[str, Callable[[Body, Services], Planned]] = {
     "index": plan_index,
     "linear_probe": plan_measure,
     "finetune": plan_measure,
+    "map": plan_map,
 }
 
 

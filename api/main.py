@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Request
 from starlette.responses import HTMLResponse, JSONResponse
 
 from api import (
@@ -25,11 +25,12 @@ from api import (
     importing,
     job_parts,
     jobs,
+    mapping,
     measuring,
     openai,
     openapi,
-    pages,
     preview,
+    samples,
     search,
     sharing,
     tracking,
@@ -48,6 +49,8 @@ from api.middleware import Gate
 from api.telemetry import Telemetry
 from api.told import Told
 from api.warming import keep_warm
+from api.web import assets, login, pages, reference
+from api.web.sessions import Sessions
 from jobs import tracing
 from jobs.database import connect, migrate
 from jobs.keys import Keys
@@ -99,16 +102,12 @@ def create_app(settings: Settings | None = None, *, warm: bool = True) -> FastAP
     app.add_middleware(Gate, settings=chosen, telemetry=telemetry)
     app.add_middleware(SafeHeaders)
     rooms = (jobs, sharing, job_parts, bulk, measuring, preview, encoders, search, datasets, embed, openai, health)
-    for room in (*rooms, webhooks, tracking, exporting, importing):
+    for room in (*rooms, webhooks, tracking, exporting, importing, samples, mapping, assets, login, pages):
         app.include_router(room.router)
 
-    @app.get("/", include_in_schema=False)
-    def home() -> HTMLResponse:
-        return HTMLResponse(pages.home(app.version), headers=pages.HEADERS)
-
     @app.get("/docs", include_in_schema=False)
-    def docs() -> HTMLResponse:
-        return HTMLResponse(pages.docs(openapi.document(app)), headers=pages.HEADERS)
+    def docs(request: Request) -> HTMLResponse:
+        return reference.page(request, openapi.document(app))
 
     @app.get("/openapi.json", include_in_schema=False)
     def openapi_json() -> JSONResponse:
@@ -126,6 +125,7 @@ async def _start(settings: Settings, telemetry: Telemetry) -> Services:
     settings.data_root.mkdir(parents=True, exist_ok=True)
     await asyncio.to_thread(migrate, settings.database_url)
     database = connect(settings.database_url)
+    keyring = Keyring(settings.api_keys, Keys(database))
     return Services(
         settings=settings,
         repository=Repository(database),
@@ -134,8 +134,9 @@ async def _start(settings: Settings, telemetry: Telemetry) -> Services:
         decoders=ThreadPoolExecutor(max(2, min(8, os.cpu_count() or 2)), thread_name_prefix="decode"),
         telemetry=telemetry,
         indexes=OpenIndexes(settings.home),
-        keyring=Keyring(settings.api_keys, Keys(database)),
+        keyring=keyring,
         rate=Rate(settings.rate_per_second, settings.rate_burst),
+        sessions=Sessions(settings.home, keyring),
     )
 
 

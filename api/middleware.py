@@ -15,9 +15,11 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.access import OPEN
+from api.access import is_open
 from api.errors import Problem, respond
 from api.telemetry import Telemetry
+from api.web.login import asks_for_a_page, to_the_login
+from api.web.sessions import must_be_ours
 from jobs import tracing
 from jobs.access import Caller
 from jobs.settings import Settings
@@ -79,7 +81,10 @@ class Gate:
         except Problem as refusal:
             if refusal.kind == "too-large":
                 await drain(receive)
-            await respond(request_id, refusal, scope["path"])(scope, receive, send_with_id)
+            answer = respond(request_id, refusal, scope["path"])
+            if refusal.kind == "unauthorized" and asks_for_a_page(scope, headers):
+                answer = to_the_login(scope, headers)
+            await answer(scope, receive, send_with_id)
             return
         await self.app(scope, _bounded(receive, limit, seconds, self.settings.body_seconds), send_with_id)
 
@@ -88,13 +93,18 @@ async def _admitted(scope: Scope, headers: Headers, limit: int) -> Caller:
     """Who asks. Raises Problem 401, 403, 413, 429."""
     caller = _NOBODY
     services = scope["app"].state.services
-    if scope["path"] not in OPEN:
-        caller = await services.keyring.caller(headers.get("authorization"))
+    if not is_open(scope["path"]):
+        given = headers.get("authorization")
+        session = await services.sessions.caller(headers) if given is None else None
+        scope["state"]["by_cookie"] = session is not None
+        caller = session or await services.keyring.caller(given)
         wait = services.rate.take(caller.key, time.monotonic())
         if wait:
             raise services.rate.refusal(wait)
     if scope["method"] not in _SAFE_METHODS and headers.get("sec-fetch-site") == "cross-site":
         raise Problem("forbidden", "A page of another site may not change anything here.")
+    if scope["method"] not in _SAFE_METHODS and scope["state"].get("by_cookie"):
+        must_be_ours(headers)
     length = headers.get("content-length", "")
     if length.isdecimal() and (len(length) > 15 or int(length) > limit):
         raise too_large(limit)

@@ -17,6 +17,7 @@ from api.access import OPEN
 from api.bulk_schemas import EmbedCreate
 from api.dataset_schemas import DatasetCreate
 from api.embed_schemas import EmbedOptions, EmbedRequest
+from api.map_schemas import MapCreate, MapExport
 from api.measure_schemas import MeasureCreate
 from api.openai import OpenAIProblem, OpenAIRequest
 from api.pictures import MAX_IMAGES
@@ -28,9 +29,11 @@ from api.sharing import JobPatch
 from api.tracking import ABOUT as TRACKING
 from api.tracking import Tracking
 from api.webhook_schemas import WebhookCreate, WebhookPatch
+from ssl_core.presets import PRESETS
 from ssl_core.spec import TrainSpec
 from ssl_core.spec.embed import EmbedSpec
 from ssl_core.spec.index import IndexSpec
+from ssl_core.spec.map import MapSpec
 from ssl_core.spec.probe import SPECS
 
 KEY = {"type": "http", "scheme": "bearer", "description": "An API key. Asked for where there is one, see docs/operations.md."}
@@ -45,6 +48,7 @@ _BODIES: dict[tuple[str, str], tuple[type[BaseModel], dict[str, Any]]] = {
     ("post", "/encoders/{encoder_id}/index"): (IndexCreate, {"vectors": examples.INDEX_CREATE}),
     ("post", "/webhooks"): (WebhookCreate, {"ends_of_jobs": examples.WEBHOOK_CREATE}),
     ("patch", "/webhooks/{webhook_id}"): (WebhookPatch, {"enable": examples.WEBHOOK_PATCH}),
+    ("post", "/jobs/{job_id}/map/export"): (MapExport, {"selection": examples.MAP_EXPORT}),
 }
 _FILES: dict[tuple[str, str], tuple[str, ...]] = {  # (method, path): the forms of the answer that are files or streams
     ("get", "/encoders/{encoder_id}/download"): ("application/zip",),
@@ -62,7 +66,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         schemas: dict[str, Any] = made.setdefault("components", {}).setdefault("schemas", {})
         schemas.update(_models())
         for name in ("JobBody", "Validated"):
-            specs = [{"$ref": _REF + spec} for spec in ("TrainSpec", "EmbedSpec", "IndexSpec", *_MEASURES)]
+            specs = [{"$ref": _REF + spec} for spec in ("TrainSpec", "EmbedSpec", "IndexSpec", "MapSpec", *_MEASURES)]
             schemas[name]["properties"]["spec"] = {"anyOf": specs, "description": "Complete, with every default."}
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
@@ -99,16 +103,8 @@ def _models() -> dict[str, Any]:
     )  # fmt: skip
     outbound = (WebhookCreate, WebhookPatch, Tracking)
     embedding, searching = (EmbedOptions, EmbedRequest, OpenAIRequest), (SearchOptions, SearchRequest)
-    models: tuple[type[BaseModel], ...] = (
-        *bodies,
-        *outbound,
-        *embedding,
-        *searching,
-        TrainSpec,
-        EmbedSpec,
-        IndexSpec,
-        *SPECS.values(),
-    )
+    mapping, specs = (MapCreate, MapExport), (TrainSpec, EmbedSpec, IndexSpec, MapSpec, *SPECS.values())
+    models: tuple[type[BaseModel], ...] = (*bodies, *outbound, *embedding, *searching, *mapping, *specs)
     _, found = models_json_schema([(model, "validation") for model in models], ref_template=_REF + "{model}")
     schemas: dict[str, Any] = found["$defs"]
     sections, body = schemas["TrainSpec"]["properties"], schemas["JobCreate"]["properties"]
@@ -116,6 +112,11 @@ def _models() -> dict[str, Any]:
         description = f"{body[name].get('description', '')} Every field is optional; what is given overrides the preset."
         section = {key: value for key, value in sections[name].items() if key not in {"default", "description"}}
         body[name] = {**section, "description": description}
+    recipes = [
+        {"const": name, "title": (recipe.__doc__ or "").strip().splitlines()[0], "description": recipe().origin}
+        for name, recipe in PRESETS.items()
+    ]
+    body["preset"]["anyOf"][0] = {"type": "string", "oneOf": recipes}
     data = schemas["EmbedCreate"]["properties"]["data"]
     schemas["EmbedCreate"]["properties"]["data"] = {**sections["data"], "description": data["description"]}
     own = schemas.pop("MeasureCreate")["properties"]
@@ -129,10 +130,11 @@ def _models() -> dict[str, Any]:
 
 def _jobs_body() -> dict[str, Any]:
     """One of the kinds' bodies."""
-    kinds = [model.__name__ for model in (JobCreate, EmbedCreate, IndexJobCreate)]
+    kinds = [model.__name__ for model in (JobCreate, EmbedCreate, IndexJobCreate, MapCreate)]
     kinds += [name.replace("Spec", "Create") for name in _MEASURES]
     schema = {"anyOf": [{"$ref": _REF + name} for name in kinds]}
     others = {"vectors_of_a_folder": examples.EMBED_CREATE, "index_of_vectors": examples.INDEX_JOB, **examples.MEASURE_CREATE}
+    others["map_of_vectors"] = examples.MAP_CREATE
     shown = _examples({**examples.JOB_CREATE, **others})
     return {"required": True, "content": {"application/json": {"schema": schema, "examples": shown}}}
 

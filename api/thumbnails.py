@@ -31,8 +31,8 @@ def picture_file(data_root: Path, data: dict[str, Any], path: str) -> Path | Non
     return file if good else None
 
 
-def thumbnail(data_root: Path, data: dict[str, Any], path: str) -> str | None:
-    """A JPEG as a data URI; None if the picture is gone or cannot be read. Takes some milliseconds: call it in a thread."""
+def jpeg(data_root: Path, data: dict[str, Any], path: str) -> bytes | None:
+    """A JPEG; None if the picture is gone or cannot be read. Takes some milliseconds: call it in a thread."""
     file = picture_file(data_root, data, path)
     if file is None:
         return None
@@ -43,4 +43,10 @@ def thumbnail(data_root: Path, data: dict[str, Any], path: str) -> str | None:
     image.thumbnail((SIDE, SIDE))
     out = io.BytesIO()
     image.save(out, "JPEG", quality=QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
+    return out.getvalue()
+
+
+def thumbnail(data_root: Path, data: dict[str, Any], path: str) -> str | None:
+    """The same as a data URI."""
+    content = jpeg(data_root, data, path)
+    return None if content is None else "data:image/jpeg;base64," + base64.b64encode(content).decode()

@@ -18,6 +18,7 @@ from imprint.commands import (
     jobs,
     keys,
     leaving,
+    maps,
     measure,
     options,
     preview,
@@ -78,6 +79,7 @@ app.command(rich_help_panel=USE, epilog=encoders.EMBED_EPILOG)(encoders.embed)
 app.command(rich_help_panel=USE)(search.index)
 app.command(rich_help_panel=USE, epilog=finding.EPILOG)(finding.search)
 app.command(rich_help_panel=USE, epilog=search.REPORT_EPILOG)(search.report)
+app.command("map", rich_help_panel=USE, epilog=maps.EPILOG)(maps.make)
 app.command("measure", rich_help_panel=USE, epilog=measure.EPILOG)(measure.measure)
 app.command("compare", rich_help_panel=USE)(measure.compare)
 app.add_typer(webhooks.app, name="webhooks", rich_help_panel=TRAIN)

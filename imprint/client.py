@@ -20,6 +20,7 @@ from imprint.datasets import DatasetCalls
 from imprint.embedding import EmbedCalls
 from imprint.flow import Flow, iterate, pages, part, run
 from imprint.index import Index
+from imprint.maps import MapCalls
 from imprint.measures import MeasureCalls
 from imprint.records import Encoder, Event, Job, Json, Metric, Validation
 from imprint.results import Results
@@ -30,7 +31,7 @@ DEFAULT_SERVER = "http://127.0.0.1:8000"
 T = TypeVar("T")
 
 
-class Client(EmbedCalls, BulkCalls, MeasureCalls, DatasetCalls, WebhookCalls):
+class Client(EmbedCalls, BulkCalls, MeasureCalls, DatasetCalls, WebhookCalls, MapCalls):
     """A connection to one Imprint server. Safe to use from several threads; usable as a context manager."""
 
     def __init__(self, base_url: str | None = None, api_key: str | None = None, *, timeout: float = 90.0) -> None:

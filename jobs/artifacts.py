@@ -8,6 +8,7 @@
     home/imports/<upload>                                   files of weights that were sent, until their jobs have taken them
     home/exports/<encoder id>/                              encoders in other forms, made when asked for; may be deleted
     home/results/<job id>.<attempt>/result.json             of kinds linear_probe and finetune
+    home/maps/<job id>.<attempt>/{map.arrow, result.json}
 
 Each attempt has folders of its own, so a stale writer overwrites nothing.
 """
@@ -40,6 +41,7 @@ class Artifacts:
         self.encoders = home / "encoders"
         self.vectors = home / "vectors"
         self.results = home / "results"
+        self.maps = home / "maps"
 
     def job_folder(self, job_id: str) -> Path:
         """All of a job's files. Raises ValueError for what is not an id."""
@@ -87,6 +89,10 @@ class Artifacts:
         """The same for what a measurement found: result.json."""
         return _publish([made / "result.json"], self.results / f"{job_id}.{attempt}", shutil.copyfile)
 
+    def publish_map(self, job_id: str, attempt: int, made: Path) -> Path:
+        """The same for a map: map.arrow and result.json."""
+        return _publish([made / "map.arrow", made / "result.json"], self.maps / f"{job_id}.{attempt}", _link)
+
     def remove_leftovers(self, recorded: set[str], now: float | None = None) -> list[Path]:
         """Remove published folders that no row names and that are older than an hour; returns them.
 
@@ -97,7 +103,7 @@ class Artifacts:
         names = {Path(folder).name for folder in recorded}
         left = [
             each
-            for place in (self.encoders, self.vectors, self.results)
+            for place in (self.encoders, self.vectors, self.results, self.maps)
             if place.is_dir()
             for each in place.iterdir()
             if _PUBLISHED.match(each.name) and each.name not in names and _modified(each) < before

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from jobs.access import Caller, must_control, seen_by
 from jobs.catalogue import Catalogue
+from jobs.curves import thinned
 from jobs.errors import Conflict, TooMany
 from jobs.ids import new_id
 from jobs.lifecycle import Lifecycle
@@ -179,8 +180,15 @@ class Repository(Lifecycle, Catalogue):
                     whole = query.where(Metric.step <= cut).limit(None)
                     rows = list(session.scalars(whole))
                     more = session.scalar(query.where(Metric.step > cut).limit(1)) is not None
-            points = [Point(row.name, row.step, row.epoch, row.value, when(row.at_ms)) for row in rows]
+            points = [_point(row) for row in rows]
         return Page(points, more)
+
+    def curves(self, job_id: str, points: int, *, name: str | None = None, after_step: int | None = None) -> Page[Point]:
+        """The same in at most `points` values of each name, for drawing. Raises NotFound."""
+        with self.database.read() as session:
+            find_job(session, job_id)
+            found = thinned(session, job_id, points, name=name, after_step=after_step)
+            return Page([_point(row) for row in found], False)
 
     def events(self, job_id: str, *, after: int | None = None, limit: int = 200) -> Page[EventRecord]:
         """What happened, oldest first, beginning after the event `after`. Raises NotFound."""
@@ -273,3 +281,7 @@ __all__ = [
     "Repository",
     "ResultDraft",
 ]
+
+
+def _point(row: Metric) -> Point:
+    return Point(row.name, row.step, row.epoch, row.value, when(row.at_ms))

@@ -1,5 +1,5 @@
-"""python -m ssl_core SPEC.json --out DIR: the whole of training, of embedding a folder, of indexing its vectors, or of
-measuring an encoder on labelled pictures, without any service.
+"""python -m ssl_core SPEC.json --out DIR: the whole of training, of embedding a folder, of indexing or mapping its
+vectors, or of measuring an encoder on labelled pictures, without any service.
 
 The spec's `kind` says what is done; RUNS is the one place that knows the kinds.
 
@@ -15,6 +15,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,7 @@ def _arguments() -> argparse.Namespace:
     words = "folder of the encoder, for a spec of kind embed, linear_probe or finetune, or with an id in encoder.weights"
     parser.add_argument("--encoder", type=Path, help=words)
     parser.add_argument("--teacher", type=Path, help="folder of the encoder that method distill learns from")
-    parser.add_argument("--vectors", type=Path, help="folder of an embed job's vectors, for a spec of kind index")
+    parser.add_argument("--vectors", type=Path, help="folder of an embed job's vectors, for a spec of kind index or map")
     parser.add_argument("--upload", type=Path, help="file of weights, for a spec of kind import")
     parser.add_argument("--cache", type=Path, help="folder of prepared images that runs share; default: they are kept in memory")
     parser.add_argument("--cache-bytes", type=int, help="most that it may take; default: a quarter of its disk")
@@ -209,15 +210,29 @@ def _embed(arguments: argparse.Namespace, stop: StopFlag, events: Events) -> Non
 
 
 def _index(arguments: argparse.Namespace, stop: StopFlag, events: Events) -> None:
-    from ssl_core.search.facts import BadVectors
     from ssl_core.search.run import index_vectors
     from ssl_core.spec.index import IndexSpec
 
     spec = IndexSpec.model_validate_json(arguments.spec.read_bytes())
+    _of_vectors(arguments, partial(index_vectors, spec, events=events, asked_to_stop=stop))
+
+
+def _map(arguments: argparse.Namespace, stop: StopFlag, events: Events) -> None:
+    from ssl_core.mapping.run import make_map
+    from ssl_core.spec.map import MapSpec
+
+    spec = MapSpec.model_validate_json(arguments.spec.read_bytes())
+    _of_vectors(arguments, partial(make_map, spec, events=events, asked_to_stop=stop))
+
+
+def _of_vectors(arguments: argparse.Namespace, make: Callable[..., Path]) -> None:
+    from ssl_core.search.facts import BadVectors
+
     if arguments.vectors is None:
-        raise _Hopeless("invalid_spec", "a spec of kind index needs the folder of the vectors", "give it with --vectors FOLDER")
+        needs = f"a spec of kind {_kind(arguments.spec)} needs the folder of the vectors"
+        raise _Hopeless("invalid_spec", needs, "give it with --vectors FOLDER")
     try:
-        index_vectors(spec, arguments.vectors, arguments.out, events=events, asked_to_stop=stop)
+        make(vectors=arguments.vectors, out=arguments.out)
     except BadVectors as error:
         raise _Hopeless("bad_vectors", str(error), "embed the pictures again (POST /jobs with kind embed)") from error
 
@@ -276,6 +291,7 @@ RUNS: dict[str, Callable[[argparse.Namespace, StopFlag, Events], None]] = {
     "linear_probe": _measure,
     "finetune": _measure,
     "import": _import,
+    "map": _map,
 }
 
 

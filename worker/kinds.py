@@ -103,10 +103,9 @@ class Embed(_WithResult):
         artifacts.clear_vectors(claim.job_id, claim.attempt)
 
 
-class Index(_WithResult):
-    """From vectors to what finds the nearest of them."""
+class _OfVectors(_WithResult):
+    """What starts from the vectors of an embed job."""
 
-    product = "index"
     missing = "bad_vectors"
 
     def arguments(self, claim: Claim, repository: Repository, home: Path) -> list[str]:
@@ -114,6 +113,12 @@ class Index(_WithResult):
         if made is None:
             raise NotFound(f"job {claim.spec['vectors']} has no vectors")
         return ["--vectors", str(home / str(made["folder"]))]
+
+
+class Index(_OfVectors):
+    """From vectors to what finds the nearest of them."""
+
+    product = "index"
 
     def publish(self, claim: Claim, artifacts: Artifacts, out: Path) -> ResultDraft:
         """The new index is searched from here on: should the record fail, the next attempt puts its own in this one's place."""
@@ -128,6 +133,26 @@ class Index(_WithResult):
         """What earlier attempts left half built."""
         for folder in artifacts.earlier_attempts(claim.job_id, claim.attempt):
             shutil.rmtree(folder / "index", ignore_errors=True)
+
+
+class Map(_OfVectors):
+    """From vectors to where each picture lies in two dimensions."""
+
+    product = "map"
+
+    def publish(self, claim: Claim, artifacts: Artifacts, out: Path) -> ResultDraft:
+        folder = artifacts.publish_map(claim.job_id, claim.attempt, out / "map")
+        made = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        del made["format_version"]
+        size = (folder / "map.arrow").stat().st_size
+        return ResultDraft(str(folder.relative_to(artifacts.home)), {**made, "size_bytes": size})
+
+    def clear(self, claim: Claim, artifacts: Artifacts) -> None:
+        for folder in (
+            artifacts.attempt_folder(claim.job_id, claim.attempt),
+            *artifacts.earlier_attempts(claim.job_id, claim.attempt),
+        ):
+            shutil.rmtree(folder / "map", ignore_errors=True)
 
 
 class Measure(_WithResult):
@@ -173,4 +198,5 @@ KINDS: dict[str, Kind] = {
     "linear_probe": Measure(),
     "finetune": Measure(),
     "import": Import(),
+    "map": Map(),
 }

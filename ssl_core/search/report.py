@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_core.search.index import PictureIndex
-
 ROWS = 65_536  # looked at at a time
+
+
+class Neighbours(Protocol):
+    """What knows the nearest others of each picture: an index, a map. rows int32, scores float32 (N, k); -1, NaN: fewer."""
+
+    @property
+    def rows(self) -> Any: ...
+
+    @property
+    def scores(self) -> Any: ...
+
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -34,7 +45,7 @@ class Duplicates:
         return sum(len(group.rows) - 1 for group in self.groups)
 
 
-def duplicates(index: PictureIndex, threshold: float) -> Duplicates:
+def duplicates(index: Neighbours, threshold: float) -> Duplicates:
     """Groups of pictures whose cosine is at least `threshold`, by union of all pairs among the neighbours."""
     from scipy.sparse import coo_array  # takes a while to import, and few ask
     from scipy.sparse.csgraph import connected_components
@@ -60,7 +71,7 @@ def duplicates(index: PictureIndex, threshold: float) -> Duplicates:
     return Duplicates(groups, label)
 
 
-def _pairs(index: PictureIndex, threshold: float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+def _pairs(index: Neighbours, threshold: float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     found: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]] = []
     for begin in range(0, len(index), ROWS):
         scores = np.asarray(index.scores[begin : begin + ROWS])
@@ -70,7 +81,7 @@ def _pairs(index: PictureIndex, threshold: float) -> tuple[NDArray[np.int64], ND
     return left, right, score
 
 
-def distances(index: PictureIndex) -> NDArray[np.float32]:
+def distances(index: Neighbours) -> NDArray[np.float32]:
     """The mean of 1 - cosine to the nearest others of each picture, float32 (N,); 0 for a picture that is alone."""
     found = np.zeros(len(index), np.float32)
     for begin in range(0, len(index), ROWS):

@@ -63,6 +63,7 @@ ROUTES: dict[tuple[str, str], tuple[str, dict[str, Any] | None]] = {
     ("post", "/datasets"): (CHANGES, {"name": "mine", "path": "photos"}),
     ("get", "/datasets"): (LISTS, None),
     ("get", "/datasets/{dataset_id}"): (LOOKS, None),
+    ("get", "/datasets/{dataset_id}/samples"): (LOOKS, None),
     ("post", "/embed"): (USES, {"encoder": "{encoder_id}", "images": ["{picture}"]}),
     ("post", "/v1/embeddings"): (USES, {"model": "{encoder_id}", "input": ["{picture}"]}),
     ("get", "/v1/models"): (LISTS, None),
@@ -80,7 +81,7 @@ ROUTES: dict[tuple[str, str], tuple[str, dict[str, Any] | None]] = {
     ("get", "/metrics"): ("metrics", None),
 }
 MAKES = {("post", "/datasets"), ("post", "/webhooks")}  # of nothing that is there
-PAGES = ("/", "/docs", "/openapi.json")
+PAGES = ("/", "/docs", "/openapi.json", "/ui/new", "/ui/jobs/{job_id}")
 NOT_VISIBLE = {404, 422}  # 422: the body names what is not there
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import shutil
+
 import pytest
 from PIL import Image
 
@@ -50,3 +54,29 @@ class TestRegister:
 
     def test_unknown(self, service):
         assert service.http.get(f"/datasets/ds_{'0' * 26}").status_code == 404
+
+
+class TestSamples:
+    def test_some_pictures_evenly_spread(self, service, folder):
+        (service.data_root / "pets" / "cat" / "2.png").write_bytes(b"broken")
+        made = service.http.post("/datasets", json={"name": "pets", "path": "pets"}).json()
+        body = service.http.get(f"/datasets/{made['id']}/samples", params={"limit": 5}).json()
+        assert [each["path"] for each in body["data"]] == ["cat/0.png", "cat/2.png", "cat/4.png", "dog/1.png", "dog/3.png"]
+        assert body["data"][1]["thumbnail"] is None
+        uri = body["data"][0]["thumbnail"]
+        assert uri.startswith("data:image/jpeg;base64,")
+        with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as image:
+            assert image.size == (40, 40) and image.getpixel((5, 5))[0] < 10
+
+    def test_of_a_folder_that_is_gone(self, service, folder):
+        (service.data_root / "passing").mkdir()
+        Image.new("RGB", (8, 8)).save(service.data_root / "passing" / "1.png")
+        made = service.http.post("/datasets", json={"name": "p", "path": "passing"}).json()
+        shutil.rmtree(service.data_root / "passing")
+        answer = service.http.get(f"/datasets/{made['id']}/samples")
+        assert answer.status_code == 404 and "passing" in answer.json()["detail"]
+
+    @pytest.mark.parametrize("limit", [0, 25, "x"])
+    def test_limits(self, service, limit):
+        assert service.http.get(f"/datasets/ds_{'0' * 26}/samples", params={"limit": limit}).status_code == 422
+        assert service.http.get(f"/datasets/ds_{'0' * 26}/samples").status_code == 404

@@ -54,6 +54,25 @@ class TestMetrics:
                 break
         assert seen == list(range(1, 8))
 
+    @pytest.mark.parametrize("count", [2, 7, 50, 1000])
+    def test_thinned_for_drawing(self, service, running, count):
+        """Of 900 steps from 100 in 7 parts of 129 each, the last of each: 228, 357, …; the last of all is 999."""
+        running(points=points("train_loss", *range(100, 1000)) + points("knn_top1", 100, 600, 999))
+        at = f"/jobs/{running.job.id}/metrics"
+        body = service.http.get(at, params={"points": count}).json()
+        steps = {name: [each["step"] for each in body["data"] if each["name"] == name] for name in ("train_loss", "knn_top1")}
+        assert body["has_more"] is False and steps["knn_top1"][-1] == steps["train_loss"][-1] == 999
+        assert len(steps["train_loss"]) <= count and steps["train_loss"] == sorted(set(steps["train_loss"]))
+        gaps = {later - one for one, later in zip(steps["train_loss"][:-1], steps["train_loss"][1:-1], strict=False)}
+        assert len(gaps) <= 1 and max(gaps, default=0) <= 899 // count + 1
+        if count == 7:
+            assert steps["train_loss"] == [228, 357, 486, 615, 744, 873, 999]
+        if count == 1000:
+            assert len(steps["train_loss"]) == 900 and steps["knn_top1"] == [100, 600, 999]
+        rest = service.http.get(at, params={"points": count, "after_step": 990, "name": "train_loss"}).json()["data"]
+        assert len(rest) == min(count, 9) or count == 7
+        assert rest[-1]["step"] == 999 and rest[0]["step"] > 990
+
     def test_not_a_number_is_null(self, service, running):
         running(points=[Point("train_loss", 1, 0, None, datetime.now(UTC))])
         assert service.http.get(f"/jobs/{running.job.id}/metrics").json()["data"][0]["value"] is None
@@ -152,3 +171,64 @@ class TestCheckpoints:
 
     def test_none(self, service, submit):
         assert service.http.get(f"/jobs/{submit().id}/checkpoints").json()["data"] == []
+
+
+class TestLive:
+    """With `live`, the stream tells of metrics and of the job too."""
+
+    @pytest.fixture
+    def follow(self, service, running):
+        def follow(last: str | None = None, **params):
+            """The events of a stream up to `end`, as (id, type, data)."""
+            headers = {"Accept": "text/event-stream", **({} if last is None else {"Last-Event-ID": last})}
+            at = f"/jobs/{running.job.id}/events"
+            found, event = [], {}
+            with service.http.stream("GET", at, params={"live": True, **params}, headers=headers) as stream:
+                for line in stream.iter_lines():
+                    name, _, value = line.partition(": ")
+                    if name:
+                        event[name] = value
+                    elif event.get("event"):
+                        found.append((event.get("id"), event["event"], json.loads(event["data"])))
+                        event = {}
+                    else:
+                        event = {}
+            return found
+
+        return follow
+
+    def test_all_that_happens_until_the_end(self, service, running, follow):
+        heard = []
+        thread = threading.Thread(target=lambda: heard.extend(follow()))
+        thread.start()
+        running(points=points("train_loss", 1, 2), progress={"epoch": 0, "step": 2, "fraction": 0.2})
+        for _ in range(3):
+            threading.Event().wait(0.4)
+            running(points=points("knn_top1", 2), progress={"epoch": 0, "step": 2, "fraction": 0.2})  # later, at the same step
+        running(points=points("train_loss", 3), progress={"epoch": 0, "step": 3, "fraction": 0.3})
+        service.repository.fail(running.job.id, running.attempt, {"code": "x", "message": "m", "hint": None})
+        thread.join(20)
+        values = [(each["name"], each["step"]) for _, type_, data in heard if type_ == "metrics" for each in data["data"]]
+        assert values == [("train_loss", 1), ("train_loss", 2), ("knn_top1", 2), ("train_loss", 3)], "each once"
+        jobs = [data for _, type_, data in heard if type_ == "job"]
+        assert jobs[-1]["status"] == "failed" and jobs[-1] == service.http.get(f"/jobs/{running.job.id}").json()
+        assert len({json.dumps(each) for each in jobs}) == len(jobs), "only when it has changed"
+        assert [type_ for _, type_, _ in heard][-1] == "end" and "failed" in [type_ for _, type_, _ in heard]
+
+    def test_goes_on_after_what_was_heard(self, service, running, follow):
+        running(points=points("train_loss", *range(1, 6)))
+        service.repository.fail(running.job.id, running.attempt, {"code": "x", "message": "m", "hint": None})
+        ids = [(id_, type_) for id_, type_, _ in follow() if id_]
+        assert [type_ for _, type_ in ids] == ["created", "running", "failed", "metrics"]
+        last = ids[-1][0]
+        assert last == f"{ids[-2][0]}-5"
+        again = follow(last)
+        assert [type_ for _, type_, _ in again] == ["metrics", "job", "end"]
+        assert [each["step"] for each in again[0][2]["data"]] == [5], "the last step once more: it may have been heard in part"
+        assert [type_ for _, type_, _ in follow("nonsense", after_step=9)] == ["created", "running", "failed", "job", "end"]
+
+    def test_without_it_the_stream_is_as_it_was(self, running, follow, service):
+        running(points=points("train_loss", 1))
+        service.repository.fail(running.job.id, running.attempt, {"code": "x", "message": "m", "hint": None})
+        assert [type_ for _, type_, _ in follow(live=False)] == ["created", "running", "failed", "end"]
+        assert [type_ for _, type_, _ in follow("1-5", live=False)][-1] == "end"

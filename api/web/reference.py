@@ -1,4 +1,4 @@
-"""The two pages of plain HTML: what this is, and every address with its schemas and examples. No script, nothing fetched."""
+"""The page of the API: every address with its schemas and examples, from the OpenAPI document. No script is needed to read it."""
 
 from __future__ import annotations
 
@@ -6,44 +6,21 @@ import json
 from html import escape
 from typing import Any
 
+from fastapi import Request
+from markupsafe import Markup
+from starlette.responses import HTMLResponse
+
 from api.errors import KINDS
-
-_STYLE = """
-:root { color-scheme: light dark; --line: color-mix(in srgb, currentColor 18%, transparent); --accent: #0a6e5c; }
-@media (prefers-color-scheme: dark) { :root { --accent: #5fd1b8; } }
-body { font: 16px/1.55 system-ui, sans-serif; max-width: 60rem; margin: 2.5rem auto; padding: 0 1rem; }
-a { color: var(--accent); } h1 { margin-bottom: .2rem; } h2 { margin-top: 2.4rem; }
-code, pre { font: 14px/1.5 ui-monospace, monospace; } pre { overflow-x: auto; padding: .8rem; border: 1px solid var(--line); }
-details { border-bottom: 1px solid var(--line); padding: .35rem 0; } summary { cursor: pointer; }
-summary b { display: inline-block; min-width: 3.6rem; color: var(--accent); } summary span { opacity: .7; }
-table { border-collapse: collapse; width: 100%; } td, th { padding: .25rem .8rem .25rem 0; }
-td, th { text-align: left; vertical-align: top; }
-td { border-top: 1px solid var(--line); }
-"""
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
+from api.web import shell
 
 
-def home(version: str) -> str:
-    """The front door."""
-    first = 'curl localhost:8000/jobs -H \'Content-Type: application/json\' -d \'{"data": {"source": "digits"}}\''
-    return _page(
-        "Imprint",
-        f"""<h1>Imprint</h1>
-<p>Point it at your unlabelled pictures, get an encoder, get its embeddings over HTTP.
-<small>Version {escape(version)}</small></p>
-<ul><li><a href="/docs">Documentation</a> of every address, with examples (<a href="/openapi.json">OpenAPI</a>)</li>
-<li><a href="/jobs">Jobs</a></li><li><a href="/encoders">Encoders</a></li><li><a href="/readyz">State of the service</a></li></ul>
-<p>A first job, on the digits that come with scikit-learn:</p><pre>{escape(first)}</pre>
-<p>And, when it has succeeded, vectors of your pictures:</p><pre>curl localhost:8000/embed -F images=@a.jpg</pre>""",
-    )
+def page(request: Request, openapi: dict[str, Any]) -> HTMLResponse:
+    """Everything in the OpenAPI document, in its frame."""
+    return shell.page(request, "reference.html", "API", body=Markup(reference(openapi)))
 
 
-def docs(openapi: dict[str, Any]) -> str:
-    """Everything in the OpenAPI document, in the order of its paths."""
+def reference(openapi: dict[str, Any]) -> str:
+    """Everything in the OpenAPI document as HTML, in the order of its paths."""
     groups: dict[str, list[str]] = {}
     for path, methods in openapi["paths"].items():
         for method, operation in methods.items():
@@ -55,19 +32,13 @@ def docs(openapi: dict[str, Any]) -> str:
         f'<tr id="{kind}"><td><code>{kind}</code></td><td>{status}</td><td>{escape(title)}</td></tr>'
         for kind, (status, title) in KINDS.items()
     )
-    return _page(
-        "Imprint: documentation",
-        f"""<h1>{escape(openapi["info"]["title"])}</h1><p>{escape(openapi["info"].get("description", ""))}
-<a href="/openapi.json">OpenAPI</a> for programs.</p>{"".join(parts)}
+    contents = "".join(f'<li><a href="#{escape(name)}">{escape(name)}</a></li>' for name in [*groups, "problems", "schemas"])
+    return f"""<h1>The HTTP API</h1>
+<p class="lead">{escape(openapi["info"].get("description", ""))} For programs: <a href="/openapi.json">OpenAPI</a>.</p>
+<nav aria-label="On this page"><ul class="contents">{contents}</ul></nav>{"".join(parts)}
 <h2 id="problems">problems</h2><p>Every answer that is not a success is <code>application/problem+json</code> (RFC 9457); its
-<code>type</code> is one of these.</p><table><tr><th>type</th><th>status</th><th>title</th></tr>{kinds}</table>
-<h2 id="schemas">schemas</h2>{"".join(_schema(name, schema) for name, schema in sorted(schemas.items()))}""",
-    )
-
-
-def _page(title: str, body: str) -> str:
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
-    return f'<!doctype html><html lang="en"><head>{head}<style>{_STYLE}</style></head><body>{body}</body></html>\n'
+<code>type</code> is one of these.</p>{_table("type status title", kinds)}
+<h2 id="schemas">schemas</h2>{"".join(_schema(name, schema) for name, schema in sorted(schemas.items()))}"""
 
 
 def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
@@ -79,7 +50,7 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
             f"<td>{_type(each.get('schema', {}))}</td><td>{escape(each.get('description', ''))}</td></tr>"
             for each in parameters
         )
-        parts.append(f"<table><tr><th>parameter</th><th>in</th><th>type</th><th></th></tr>{rows}</table>")
+        parts.append(_table("parameter in type meaning", rows))
     for kind, media in operation.get("requestBody", {}).get("content", {}).items():
         parts.append(f"<p>Body <code>{escape(kind)}</code>: {_type(media.get('schema', {}))}</p>")
         for name, example in media.get("examples", {}).items():
@@ -95,6 +66,11 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     return f"<details>{summary}{''.join(parts)}</details>"
 
 
+def _table(columns: str, rows: str) -> str:
+    head = "".join(f"<th scope='col'>{column}</th>" for column in columns.split())
+    return f'<div class="scroll"><table><tr>{head}</tr>{rows}</table></div>'
+
+
 def _schema(name: str, schema: dict[str, Any]) -> str:
     required = set(schema.get("required", []))
     rows = "".join(
@@ -102,7 +78,7 @@ def _schema(name: str, schema: dict[str, Any]) -> str:
         f"<td>{_default(part)}</td><td>{escape(part.get('description', ''))}</td></tr>"
         for field, part in schema.get("properties", {}).items()
     )
-    table = f"<table><tr><th>field</th><th>type</th><th>default</th><th></th></tr>{rows}</table>" if rows else ""
+    table = _table("field type default meaning", rows) if rows else ""
     examples = "".join(_json(each) for each in schema.get("examples", []))
     about = _paragraphs(schema.get("description", ""))
     return f'<details id="schema-{escape(name)}"><summary><code>{escape(name)}</code></summary>{about}{table}{examples}</details>'

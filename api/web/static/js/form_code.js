@@ -1,0 +1,60 @@
+// The same job from a shell and from Python.
+
+/** {curl, Python, CLI}: the call that sends this body; without CLI where the command has no words for the kind. */
+export function calls(body, origin, withKey) {
+  const json = JSON.stringify(body, null, 2);
+  const key = withKey ? ' -H "Authorization: Bearer $IMPRINT_API_KEY"' : "";
+  const made = {
+    curl: `curl ${origin}/jobs${key} -H 'Content-Type: application/json' -d ${quoted(json)}`,
+    Python: python(body, origin),
+  };
+  if (!body.kind || body.kind === "pretrain") made.CLI = command(body, origin);
+  return made;
+}
+
+function python(body, origin) {
+  const fields = Object.entries(body).map(([name, value]) => `    ${name}=${literal(value)},\n`).join("");
+  return `from imprint import Client\n\nclient = Client("${origin}")\njob = client.submit(\n${fields})\nclient.wait(job.id)`;
+}
+
+/** A value as Python writes it. */
+function literal(value) {
+  if (value === null) return "None";
+  if (value === true) return "True";
+  if (value === false) return "False";
+  if (Array.isArray(value)) return `[${value.map(literal).join(", ")}]`;
+  if (typeof value === "object") return `{${Object.entries(value).map(([name, part]) => `${JSON.stringify(name)}: ${literal(part)}`).join(", ")}}`;
+  return JSON.stringify(value);
+}
+
+function command(body, origin) {
+  const { data = {}, preset, name, labels = {}, kind, ...rest } = body;
+  const { source, id, path, ...more } = data;
+  const words = ["imprint train", word(source === "dataset" ? id || "ds_…" : source === "folder" ? path || "FOLDER" : source || "digits")];
+  if (path !== undefined && source !== "folder") words.push(`--set data.path=${word(path)}`);
+  if (preset) words.push(`--preset ${word(preset)}`);
+  if (name) words.push(`--name ${word(name)}`);
+  for (const [key, value] of Object.entries(labels)) words.push(`--label ${word(`${key}=${value}`)}`);
+  for (const [where, value] of leaves({ data: more, ...rest }, "")) words.push(`--set ${word(`${where}=${setting(value)}`)}`);
+  words.push(`--server ${word(origin)}`);
+  return words.join(" \\\n  ");
+}
+
+/** As --set reads it: JSON, or the text itself where that is no JSON. */
+function setting(value) {
+  if (typeof value !== "string") return JSON.stringify(value);
+  try {
+    JSON.parse(value);
+    return JSON.stringify(value);
+  } catch {
+    return value;
+  }
+}
+
+function leaves(value, path) {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return [[path, value]];
+  return Object.entries(value).flatMap(([name, part]) => leaves(part, path ? `${path}.${name}` : name));
+}
+
+const word = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : quoted(text));
+const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
