@@ -61,7 +61,10 @@ BROKEN: dict[str, dict[str, Any]] = {
         },
         "optim": {"name": "sgd", "lr": 0.02},
     },
-    "dino: no centring": {"method": {"name": "dino", "center_momentum": 1.0}, "optim": {"name": "adamw", "lr": 0.0005}},
+    "dino: no centring": {
+        "method": {"name": "dino", "prototypes": 1024, "center_momentum": 1.0},
+        "optim": {"name": "adamw", "lr": 0.0005},
+    },
 }
 ABLATIONS = ("no_norm", "layer_norm")  # BYOL without the batch norm that it needs
 TAUGHT = ("distill",)  # needs a teacher
