@@ -31,7 +31,7 @@ class MapCreate(Config):
     neighbours: int = Field(15, ge=2, le=100, description=_said("neighbours"))
     min_dist: float = Field(0.1, ge=0.0, le=0.99, description=_said("min_dist"))
     min_cluster: int | None = Field(None, ge=2, le=1_000_000, description=_said("min_cluster"))
-    landmarks: int = Field(100_000, ge=100, le=200_000, description=_said("landmarks"))
+    landmarks: int = Field(100_000, ge=100, le=150_000, description=_said("landmarks"))
     seed: int = Field(0, ge=0, le=2**32 - 1, description=_said("seed"))
 
 

@@ -30,7 +30,16 @@ FOLDER, RESULT = "map", "result.json"
 FEWEST = 4  # vectors that a map can be made of
 SAY_SECONDS = 1.0
 # What each part takes of the whole, roughly, at 100,000 pictures.
-SHARES = {"reading": 0.1, "indexing": 0.2, "neighbours": 0.2, "compiling": 0.0, "layout": 0.4, "placing": 0.05, "clusters": 0.05}
+SHARES = {
+    "reading": 0.1,
+    "indexing": 0.2,
+    "neighbours": 0.2,
+    "landmarks": 0.05,
+    "compiling": 0.0,
+    "layout": 0.35,
+    "placing": 0.05,
+    "clusters": 0.05,
+}
 
 
 def make_map(
@@ -47,11 +56,11 @@ def make_map(
     events.emit("data", images=source.rows, held_out=0)
     said = _Said(events, source.rows, asked_to_stop)
 
-    paths, left_out = _paths(source, partial(said, "reading", total=source.rows))
-    count, threads = len(paths), cpus()
+    paths: list[str] = []
+    mean, components = principal(_read(source, paths, partial(said, "reading", total=source.rows)), source.dim)
+    count, left_out, threads = len(paths), source.rows - len(paths), cpus()
     if count < FEWEST:
         raise BadVectors(f"{vectors.name} has {count} vectors; a map is made of {FEWEST} or more")
-    mean, components = principal(_all(source), source.dim)
     graph = graph_of(_all(source), source.dim, threads, partial(said, "indexing", total=count))
     k = max(spec.neighbours, NEAREST)
     rows, scores = nearest_others(graph, _all(source), k, threads, partial(said, "neighbours", total=count))
@@ -63,9 +72,9 @@ def make_map(
         xy = layout(reduced, rows[:, : spec.neighbours], scores[:, : spec.neighbours])
     else:
         del graph
-        some = partial(_some, source, chosen)
-        graph = graph_of(some(), source.dim, threads, lambda done: said.look())
-        near = nearest_others(graph, some(), spec.neighbours, threads, lambda done: said.look())
+        some, passes = partial(_some, source, chosen), partial(said, "landmarks", total=2 * len(chosen))
+        graph = graph_of(some(), source.dim, threads, passes)
+        near = nearest_others(graph, some(), spec.neighbours, threads, lambda done: passes(len(chosen) + done))
         reduced = np.concatenate([_reduced(each, mean, components) for each in some()])
         said("compiling", 0, 1)
         fitted = layout(reduced, *near)
@@ -97,14 +106,15 @@ def _all(source: VectorFolder) -> Iterator[NDArray[np.float32]]:
     return (batch.vectors for batch in source.batches() if batch.paths)
 
 
-def _paths(source: VectorFolder, done: Callable[[int], None]) -> tuple[list[str], int]:
-    paths: list[str] = []
-    left_out = 0
+def _read(source: VectorFolder, paths: list[str], done: Callable[[int], None]) -> Iterator[NDArray[np.float32]]:
+    """The same; adds to `paths` whose they are."""
+    seen = 0
     for batch in source.batches():
         paths += batch.paths
-        left_out += batch.left_out
-        done(len(paths) + left_out)
-    return paths, left_out
+        seen += len(batch.paths) + batch.left_out
+        done(seen)
+        if batch.paths:
+            yield batch.vectors
 
 
 def _reduced(vectors: NDArray[np.float32], mean: NDArray[np.float64], components: NDArray[np.float64]) -> NDArray[np.float32]:

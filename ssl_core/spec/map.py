@@ -24,6 +24,6 @@ class MapSpec(Config):
         None, ge=2, le=1_000_000, description="Fewest pictures of a cluster; null: one in a hundred, at least 5."
     )
     landmarks: int = Field(
-        100_000, ge=100, le=200_000, description="Most pictures that the map is fitted to; others are placed among these."
+        100_000, ge=100, le=150_000, description="Most pictures that the map is fitted to; others are placed among these."
     )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="The same seed on the same machine gives the same map.")

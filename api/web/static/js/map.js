@@ -52,6 +52,7 @@ class Page {
     this.hover = new Hover($("#hover"), map);
     this.selection = new Selection($("#selection"), map, { changed: () => this.selected(), pick: (row) => this.pick(row, true) });
     this.field = new MapField($("#field"), map.points, {
+      thumbnail: (row) => map.thumbnail(row),
       hover: (row, left, top) => this.pointed(row, left, top),
       pick: (row) => this.pick(row),
       lasso: (rows, how) => this.lassoed(rows, how),

@@ -1,15 +1,17 @@
 // The field that the map is drawn in: what hands do on it (drag, pinch, wheel, lasso, keys), and what is drawn over the points.
 
 import { Grid } from "./map_grid.js";
+import { Closeups } from "./map_near.js";
 import { painter } from "./map_points.js";
 import { View } from "./map_view.js";
 
 const NEAR = 10; // pixels within which a point is meant
 const STEP = 60; // pixels that an arrow key moves
+const CLOSE = 3; // times the whole, from which pictures are shown on the map
 const CLICK = 5; // pixels that a hand may tremble
 
 /**
- * Tells: `hover(row, left, top)` (-1: nothing), `pick(row)`, `lasso(rows, how)` with how "replace", "add" or "remove".
+ * told.thumbnail(row): the address of a small picture. Tells: `hover(row, left, top)` (-1: nothing), `pick(row)`, `lasso(rows, how)` with how "replace", "add" or "remove".
  * `tool` is "move" or "lasso".
  */
 export class MapField {
@@ -22,6 +24,7 @@ export class MapField {
     this.painter = painter(this.canvas, points, new URLSearchParams(location.search).get("painter"));
     this.view = new View(points);
     this.grid = new Grid(points);
+    this.closeups = new Closeups(told.thumbnail, () => this.draw());
     this.tool = "move";
     this.shown = () => true;
     this.marked = { picked: -1, near: [], hovered: -1 };
@@ -82,6 +85,7 @@ export class MapField {
       context.lineWidth = width;
       context.stroke();
     };
+    if (this.view.zoom >= CLOSE) this.closeups.draw(context, this.inSight(), place);
     const { picked, near, hovered } = this.marked;
     if (picked >= 0) {
       context.globalAlpha = 0.45;
@@ -109,6 +113,17 @@ export class MapField {
       context.strokeStyle = accent;
       context.lineWidth = 1.5;
       context.stroke();
+    }
+  }
+
+  /** Rows that lie in the field. */
+  *inSight() {
+    const { width, height } = this.view;
+    const [left, top] = this.view.toMap(0, 0);
+    const [right, bottom] = this.view.toMap(width, height);
+    for (const row of this.grid.around(left, bottom, right, top)) {
+      const [x, y] = [this.points.x[row], this.points.y[row]];
+      if (x >= left && x <= right && y >= bottom && y <= top && this.shown(row)) yield row;
     }
   }
 

@@ -12,6 +12,7 @@ const WORDS = {
   reading: "Reading the vectors",
   indexing: "Finding neighbours: building the graph",
   neighbours: "Finding neighbours: ten of each picture",
+  landmarks: "Finding neighbours among the landmarks",
   compiling: "Getting ready to lay it out; this takes some 10 to 20 seconds",
   layout: "Laying it out",
   placing: "Placing the other pictures",
