@@ -20,6 +20,8 @@ from faults.drills import (
     trainer_crashes,
     trainer_killed,
     trainer_seams,
+    upload_disk_full,
+    upload_killed,
     worker_seams,
 )
 
@@ -44,5 +46,7 @@ DRILLS: dict[str, Drill] = {
         commit_unseen.DRILL,
         clock_wrong.DRILL,
         disk_full.DRILL,
+        upload_killed.DRILL,
+        upload_disk_full.DRILL,
     )
 }
