@@ -61,6 +61,7 @@ async def upload(request: Request, services: Services) -> tuple[DatasetRecord, b
     if kind not in ZIPS and kind != FORM:
         detail = f"Only ZIP archives are taken (Content-Type: application/zip), not {encodable_kind(kind)}: make a ZIP of it."
         raise Problem("unsupported-media-type", detail)
+    _must_be_private(services)
     key = idempotency_key(request)
     asked = validated(UploadQuery, dict(request.query_params))
     if asked.offset and (key is None or kind == FORM):
@@ -84,6 +85,12 @@ async def upload(request: Request, services: Services) -> tuple[DatasetRecord, b
         finally:
             if not keep:
                 services.uploads.forget(name)
+
+
+def _must_be_private(services: Services) -> None:
+    """Raises Problem 409 where folders below the data root, which anybody may name, would be uploads."""
+    if services.settings.datasets.resolve().is_relative_to(services.settings.data_root.resolve()):
+        raise Problem("conflict", "Uploads are off here: IMPRINT_HOME lies below IMPRINT_DATA_ROOT, where all may read; move one.")
 
 
 async def _receive(request: Request, services: Services, file: BinaryIO, offset: int, in_form: bool) -> dict[str, str]:

@@ -50,6 +50,7 @@ def main() -> None:
         print("| way | shown | refused | processes that died | peak memory of a process | longest picture | all |")
         print("|---|---|---|---|---|---|---|")
         reasons: dict[str, int] = {}
+        notes = ""
         for way in ("embed", "dataset"):
             command = [sys.executable, __file__, "--child", way, "--folder", str(folder)]
             done = subprocess.run(command, capture_output=True, text=True)
@@ -63,7 +64,13 @@ def main() -> None:
                 f"| {longest} | {found['seconds']:.0f} s |"
             )
             reasons = found["reasons"]
-        print("\nReasons: " + "; ".join(f"{count:,} × {reason}" for reason, count in reasons.items()))
+            before = (
+                f"; before the first picture the process of embed had {found['before'] / MIB:.0f} MiB"
+                if "before" in found
+                else ""
+            )
+            notes += before
+        print("\nReasons: " + "; ".join(f"{count:,} × {reason}" for reason, count in reasons.items()) + notes)
 
 
 def make(folder: Path, count: int, seed: int) -> None:
@@ -91,10 +98,13 @@ def embed(folder: Path) -> dict[str, object]:
 
     import api.main  # noqa: F401
     from ssl_core.data.errors import BadImage
+    from ssl_core.data.machine import few_arenas
     from ssl_core.embedder import Embedder
 
+    few_arenas()
     embedder = Embedder.load(folder.parent / "export" / "encoder")
     embedder.embed(np.zeros((8, 224, 224, 3), np.uint8))
+    before = _peak()
     seconds: dict[str, float] = {}
 
     def one(path: Path) -> str | None:
@@ -111,7 +121,7 @@ def embed(folder: Path) -> dict[str, object]:
     with ThreadPoolExecutor(max(2, min(8, os.cpu_count() or 2))) as pool:
         found = list(pool.map(one, sorted(folder.iterdir())))
     slowest = max(seconds, key=lambda name: seconds[name])
-    return {**_told(found, time.monotonic() - began, _peak()), "longest": seconds[slowest], "slowest": slowest}
+    return {**_told(found, time.monotonic() - began, _peak()), "longest": seconds[slowest], "slowest": slowest, "before": before}
 
 
 def dataset(folder: Path) -> dict[str, object]:

@@ -303,6 +303,11 @@ class TestOwners:
                     assert answer.status_code == 422 and "there is no dataset" in answer.json()["detail"], answer.text
             assert http.delete(f"/datasets/{made['id']}", headers=mine).status_code == 204
 
+    def test_not_where_all_may_read(self, start, tmp_path):
+        with start(tmp_path / "home", data_root=tmp_path) as running:
+            answer = post(running, zipped(pictures()))
+            assert answer.status_code == 409 and "IMPRINT_DATA_ROOT" in answer.json()["detail"]
+
     def test_a_key_that_may_only_read(self, start, tmp_path):
         with start(tmp_path) as running:
             reader = {"Authorization": f"Bearer {Keys(running.repository.database).create('reader', scopes=('read',))[0]}"}

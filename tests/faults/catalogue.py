@@ -21,6 +21,8 @@ from faults.drills import (
     trainer_crashes,
     trainer_killed,
     trainer_seams,
+    upload_disk_full,
+    upload_killed,
     worker_seams,
 )
 
@@ -46,5 +48,7 @@ DRILLS: dict[str, Drill] = {
         clock_wrong.DRILL,
         disk_full.DRILL,
         outbound_killed.DRILL,
+        upload_killed.DRILL,
+        upload_disk_full.DRILL,
     )
 }
