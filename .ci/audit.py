@@ -38,7 +38,9 @@ def main() -> int:
     found = findings(report)
     missing = pinned() - {each["name"].lower().replace("_", "-") for each in report["dependencies"]}
     found += [f"{name} is not in the report, so nothing is known about it" for name in sorted(missing)]
-    print("\n".join(found) if found else f"No weakness is known in the {len(report['dependencies'])} packages of constraints.txt.")
+    print(
+        "\n".join(found) if found else f"No weakness is known in the {len(report['dependencies'])} packages of constraints.txt."
+    )
     return 1 if found else 0
 
 

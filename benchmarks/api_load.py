@@ -23,10 +23,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[0:1] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
 from api_client import Seen, put_requests  # noqa: E402
-from support.composed import free_port  # noqa: E402
-from support.servers import Cluster, postgres_binaries, valkey  # noqa: E402
 
 from imprint.child import die_with_parent  # noqa: E402
+from support.composed import free_port  # noqa: E402
+from support.servers import Cluster, postgres_binaries, valkey  # noqa: E402
 
 GOALS = {"POST /jobs": 300, "GET /jobs/<id>": 1000}  # a second
 BODY = b'{"data": {"source": "digits"}, "preset": "simclr", "labels": {"team": "a"}}'
