@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help install demo up test faults check clean
+.PHONY: help install demo up test faults check audit fuzz clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,6 +20,8 @@ help:
 	@echo 'make test      runs every test'
 	@echo 'make faults    kills, stops and starves everything, as often as you like (FAULTS_ARGS="--trials 100")'
 	@echo 'make check     style, types and import rules'
+	@echo 'make audit     whether weaknesses are known in the versions of constraints.txt (needs the network)'
+	@echo 'make fuzz      thousands of requests, right and wrong ones, against a running service (FUZZ_ARGS="--examples 200")'
 	@echo 'make install   only makes .venv, with the imprint command in it'
 	@echo 'make clean     removes .venv and caches; your imprint-home stays'
 
@@ -54,6 +56,12 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit: install
+	@$(BIN)/python .ci/audit.py
+
+fuzz: install
+	@$(BIN)/python tests/fuzz/run.py $(FUZZ_ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -6,10 +6,12 @@ what its owner shares; they change what is their own or everybody's. An admin se
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import or_
+from sqlalchemy import ColumnElement, Select, or_, select, union_all
 from sqlalchemy.orm import with_loader_criteria
 from sqlalchemy.sql.base import ExecutableOption
 
@@ -65,3 +67,17 @@ def seen_by(caller: Caller) -> tuple[ExecutableOption, ...]:
         *(with_loader_criteria(row, or_(row.owner.in_(caller.own), row.shared)) for row in (Job, Encoder)),
         *(with_loader_criteria(row, row.owner.in_(caller.own)) for row in (Alias, Dataset)),
     )
+
+
+def page(row: type[Job] | type[Encoder], caller: Caller, conditions: Sequence[ColumnElement[bool]], most: int) -> Select[Any]:
+    """The newest `most` rows that the caller sees and for which the conditions hold, newest first.
+
+    Each way of seeing something has an index that ends in the id; "this or that" has none, and would have every row looked at
+    for a caller who sees few of many.
+    """
+    query = select(row).order_by(row.id.desc()).limit(most)
+    if caller.admin:
+        return query.where(*conditions)
+    ways = [*(row.owner == owner for owner in caller.own), row.shared]
+    newest = [select(row.id).where(way, *conditions).order_by(row.id.desc()).limit(most).subquery() for way in ways]
+    return query.where(row.id.in_(union_all(*(select(each.c.id) for each in newest))))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from jobs.access import USER, Caller, must_control
+from jobs.access import USER, Caller, must_control, page
 from jobs.database import Database
 from jobs.errors import Conflict, NotFound
 from jobs.ids import new_id
@@ -30,11 +30,10 @@ class Catalogue:
 
     def encoders(self, *, limit: int = 20, after: str | None = None, mine: bool = False) -> Page[EncoderRecord]:
         """Published encoders, the newest job's first, beginning after the id `after`. `mine`: without what others share."""
-        query = select(Encoder).order_by(Encoder.id.desc()).limit(limit + 1)
-        if mine:
-            query = query.where(Encoder.owner.in_(self.caller.own))
+        where: list[ColumnElement[bool]] = [Encoder.owner.in_(self.caller.own)] if mine else []
         if after is not None:
-            query = query.where(Encoder.id < after)
+            where.append(Encoder.id < after)
+        query = page(Encoder, self.caller, where, limit + 1)
         with self.database.read() as session:
             records = encoder_records(session, list(session.scalars(query)))
         return Page(records[:limit], len(records) > limit)

@@ -60,6 +60,7 @@ class Job(Base):
         Index("ix_jobs_owner", "owner", "id"),
         Index("ix_jobs_queue", "owner", "status", "id"),
         Index("ix_jobs_woken", "status", "woken_ms"),
+        Index("ix_jobs_shared", "shared", "id"),
     )
 
 
@@ -120,7 +121,11 @@ class Encoder(Base):
     owner: Mapped[str] = mapped_column(_Owner, default="")  # its job's, as is the next
     shared: Mapped[bool] = mapped_column(default=False)
 
-    __table_args__ = (Index("ix_encoders_created", "created_ms", "id"), Index("ix_encoders_owner", "owner", "id"))
+    __table_args__ = (
+        Index("ix_encoders_created", "created_ms", "id"),
+        Index("ix_encoders_owner", "owner", "id"),
+        Index("ix_encoders_shared", "shared", "id"),
+    )
 
 
 class Alias(Base):

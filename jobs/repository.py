@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Self
 
-from sqlalchemy import func, select, text
+from sqlalchemy import ColumnElement, func, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from jobs.access import Caller, must_control, seen_by
+from jobs.access import Caller, must_control, page, seen_by
 from jobs.catalogue import Catalogue
 from jobs.curves import thinned
 from jobs.errors import Conflict, TooMany
@@ -140,20 +140,21 @@ class Repository(Lifecycle, Catalogue):
         mine: bool = False,
     ) -> Page[JobRecord]:
         """Jobs, newest first, beginning after the id `after`. `mine`: without what others share."""
-        query = select(Job).order_by(Job.id.desc()).limit(limit + 1)
+        where: list[ColumnElement[bool]] = []
         if after is not None:
-            query = query.where(Job.id < after)
+            where.append(Job.id < after)
         if mine:
-            query = query.where(Job.owner.in_(self.caller.own))
+            where.append(Job.owner.in_(self.caller.own))
         if status is not None:
-            query = query.where(Job.status == status)
+            where.append(Job.status == status)
         if method is not None:
-            query = query.where(Job.method == method)
+            where.append(Job.method == method)
         if kind is not None:
-            query = query.where(Job.kind == kind)
+            where.append(Job.kind == kind)
         for key, value in (labels or {}).items():
             having = select(JobLabel.job_id).where(JobLabel.key == key, JobLabel.value == value)
-            query = query.where(Job.id.in_(having))
+            where.append(Job.id.in_(having))
+        query = page(Job, self.caller, where, limit + 1)
         with self.database.read() as session:
             records = [job_record(job) for job in session.scalars(query)]
         return Page(records[:limit], len(records) > limit)

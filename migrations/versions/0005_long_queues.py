@@ -1,4 +1,4 @@
-"""Indexes for long queues: how many jobs an owner has there, and which were not woken for a while"""
+"""Indexes for long queues and long lists: an owner's jobs in the queue, jobs not woken for a while, what is shared"""
 
 from alembic import op
 
@@ -11,8 +11,12 @@ depends_on = None
 def upgrade() -> None:
     op.create_index("ix_jobs_queue", "jobs", ["owner", "status", "id"], unique=False)
     op.create_index("ix_jobs_woken", "jobs", ["status", "woken_ms"], unique=False)
+    for table in ("jobs", "encoders"):
+        op.create_index(f"ix_{table}_shared", table, ["shared", "id"], unique=False)
 
 
 def downgrade() -> None:
+    for table in ("encoders", "jobs"):
+        op.drop_index(f"ix_{table}_shared", table)
     op.drop_index("ix_jobs_woken", "jobs")
     op.drop_index("ix_jobs_queue", "jobs")

@@ -188,3 +188,18 @@ def test_the_file_starts_what_the_images_say() -> None:
         assert not {"command", "entrypoint"} & set(load(SECRETS)["services"][name])
         assert image(name).command[:2] == ["python", "-m"]
     assert "ENTRYPOINT" not in DOCKERFILE.read_text()
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_temporary_files_go_to_the_volume(compose: dict[str, Any], name: str) -> None:
+    """What is large has no place in the memory that /tmp is, and none in the root filesystem."""
+    for variable in ("TMPDIR", "XDG_CACHE_HOME"):
+        assert image(name).environment[variable].startswith(f"{compose['services'][name]['environment']['IMPRINT_HOME']}/")
+    assert compose["services"][name]["tmpfs"] == ["/tmp:size=64m"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_logs_are_for_programs_unless_asked(compose: dict[str, Any], name: str) -> None:
+    assert compose["services"][name]["environment"]["IMPRINT_LOG_FORMAT"] == "json"
+    asked = load({**SECRETS, "IMPRINT_LOG_FORMAT": "text"})["services"][name]["environment"]
+    assert Settings(log_format=asked["IMPRINT_LOG_FORMAT"]).log_format == "text"

@@ -9,14 +9,16 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 
-from support.composed import SECRETS, Composed
+from support.composed import PLANTED, TINY, Composed
 from support.servers import NoServer, postgres
 
 
@@ -70,7 +72,7 @@ def secrets_of_trainer(job_id: str) -> list[str]:
         if b"ssl_core" in _read(process / "cmdline") and job_id.encode() in _read(process / "cmdline")
     ]
     assert environments or sys.platform != "linux", "the trainer is not running"
-    return [name for name, secret in SECRETS.items() if any(secret in each for each in environments)]
+    return [name for name, secret in PLANTED.items() if any(secret in each for each in environments)]
 
 
 def _read(file: Path) -> bytes:
@@ -111,7 +113,7 @@ def test_no_secret_lies_in_the_files_of_a_job(composed: Composed) -> None:
     assert files
     for file in files:
         text = file.read_text(errors="replace")
-        assert not [name for name, secret in SECRETS.items() if secret in text], file
+        assert not [name for name, secret in PLANTED.items() if secret in text], file
 
 
 def test_nothing_is_said_without_a_key(composed: Composed) -> None:
@@ -156,9 +158,53 @@ def test_a_worker_that_is_stopped_gives_its_job_back(composed: Composed) -> None
     composed.wait_until(lambda: composed.job(job_id)["status"] == "cancelled", 15, "the job is cancelled")
 
 
+def test_logs_are_one_object_a_line(composed: Composed) -> None:
+    """Of API, worker and sweeper; with whose request, job and attempt it is, and for every change of a job who and why."""
+    lines = {name: [json.loads(line) for line in composed[name].log.read_text().splitlines()] for name in ("api", "worker")}
+    assert all({"at", "level", "logger", "message"} <= set(line) for each in lines.values() for line in each)
+    told = [(line["message"].split()[1:], line) for each in lines.values() for line in each if line["logger"] == "audit"]
+    job_id = next(line["job"] for words, line in told if words == ["queued"])  # the one that a worker gave back
+    mine = {" ".join(words): line for words, line in told if line["job"] == job_id}
+    assert list(mine) == ["created", "cancel requested", "running", "queued", "cancelled"]
+    assert mine["created"]["by"] == mine["cancelled"]["by"] == "IMPRINT_API_KEYS-1"
+    assert mine["created"]["request"].startswith("req_") and mine["queued"]["why"] == "shutdown"
+    assert (mine["cancelled"]["why"], mine["cancelled"]["attempt"]) == ("cancel", 2)
+    events = composed.http.get(f"/jobs/{job_id}/events").raise_for_status().json()["data"]
+    cancelled = next(event for event in events if event["type"] == "cancelled")
+    assert cancelled["data"] == {"attempt": 2, "by": "IMPRINT_API_KEYS-1", "why": "cancel"}
+
+
+def test_no_secret_is_said_anywhere(composed: Composed) -> None:
+    """Asked for everything, rightly and wrongly, with the broker gone too: no answer, log or row holds one of them."""
+    assert composed["redis"].stop() < composed["redis"].patience
+    said = [composed.http.post("/jobs", json={**TINY, "name": "nobody wakes"}).text]
+    jobs = composed.http.get("/jobs").json()["data"]
+    for job in jobs:
+        said += [composed.http.get(link).text for link in job["links"].values()]
+    for address in ("/readyz", "/metrics", "/openapi.json", "/docs", "/encoders", "/jobs/x", "/jobs?status=x", "/nowhere"):
+        said.append(composed.http.get(address).text)
+    said.append(composed.http.post("/datasets", json={"name": "x", "path": "../../etc"}).text)
+    said.append(httpx.get(f"{composed.address}/jobs", headers={"Authorization": "Bearer wrong"}, trust_env=False).text)
+    with contextlib.closing(psycopg.connect(host=composed.socket_folder, user="imprint", dbname="imprint")) as database:
+        tables = database.execute("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'").fetchall()
+        said += [str(database.execute(f"SELECT t::text FROM {name} t").fetchall()) for (name,) in tables]
+    assert len(tables) > 5 and any("nobody wakes" in each for each in said)
+    said += [file.read_text(errors="replace") for file in composed.folder.glob("*.log")]
+    assert not [name for name, secret in PLANTED.items() for each in said if secret in each]
+
+
+def test_nothing_is_written_outside_the_volumes(composed: Composed) -> None:
+    """Temporary files and caches are on the volume `home`, where there is room; its folders are of these names."""
+    for name in ("api", "worker"):
+        environment = composed[name].environment
+        for variable in ("TMPDIR", "XDG_CACHE_HOME", "IMPRINT_HOME"):
+            assert Path(environment[variable]).is_relative_to(composed.volume("home"))
+        assert not Path(environment["HOME"]).exists()
+
+
 def test_all_stop_within_their_grace_periods(composed: Composed) -> None:
     """The last test here: nothing runs after it."""
-    for name in ("api", "worker", "redis"):
+    for name in ("api", "worker"):
         service = composed[name]
         assert service.stop() < service.patience
         assert service.process is not None

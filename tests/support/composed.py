@@ -9,7 +9,8 @@ What a container would have and this machine has not is put in its place, and no
     valkey-server, pg_isready                          the bundled server; the program beside that PostgreSQL
     valkey-cli                                         a few lines that do what it does with these arguments
 
-and OMP_NUM_THREADS is 1, as on a busy machine the threads of a training wait for each other more than they compute.
+HOME cannot be written to, there is a proxy with a password, and OMP_NUM_THREADS is 1, as on a busy machine the threads of a
+training wait for each other more than they compute.
 """
 
 from __future__ import annotations
@@ -32,11 +33,14 @@ import httpx
 import pytest
 
 from imprint.child import die_with_parent
-from support.compose import image, load, seconds
+from support.compose import ROOT, image, load, seconds
 from support.servers import postgres_binaries
 
 KEY = "key-for-tests"
 SECRETS = {"IMPRINT_API_KEYS": KEY, "POSTGRES_PASSWORD": "database-secret", "REDIS_PASSWORD": "broker-secret"}
+PROXY_SECRET = "proxy-secret"
+PROXY = f"http://imprint:{PROXY_SECRET}@proxy.invalid:3128"
+PLANTED = {**SECRETS, "HTTPS_PROXY": PROXY_SECRET}  # what must not be said anywhere
 TINY = {
     "preset": "simclr",
     "data": {"source": "digits"},
@@ -142,8 +146,10 @@ class Composed:
         built = image(name) if "build" in entry else None
         environment = {"PATH": f"{self.programs}:/usr/bin:/bin", **(entry.get("environment") or {})}
         if built is not None:
-            engine = {"HOME": "/var/lib/imprint", "HOSTNAME": socket.gethostname()}  # what an engine sets
-            own = {**built.environment, **engine, "OMP_NUM_THREADS": "1"}
+            # What an engine sets; but nobody can write to this HOME, as to all of the root filesystem there.
+            engine = {"HOME": "/dev/null/home", "HOSTNAME": socket.gethostname(), "HTTPS_PROXY": PROXY}
+            # What is installed in the image is this checkout.
+            own = {**built.environment, **engine, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
             environment = {**own, **environment, "PATH": own["PATH"].replace("$PATH", environment["PATH"])}
         health = entry.get("healthcheck", {}).get("test") or (built.health if built else [])
         replaced = self._replacer(name, entry)

@@ -63,6 +63,13 @@ class Cluster:
         # Not below `folder`: pytest's folders are closed to the other user that a root-run test needs here.
         self.base = Path(tempfile.mkdtemp(prefix="imprint-pg-"))
         self.url = f"postgresql://imprint@/imprint?host={quote(str(self.base), safe='')}"
+        self.settings = [
+            "listen_addresses=",
+            f"unix_socket_directories={self.base}",
+            "fsync=off",
+            "full_page_writes=off",
+            "timezone=UTC",
+        ]
         self._running = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -75,14 +82,7 @@ class Cluster:
 
     def start(self) -> None:
         """Returns when it answers."""
-        settings = [
-            "listen_addresses=",
-            f"unix_socket_directories={self.base}",
-            "fsync=off",
-            "full_page_writes=off",
-            "timezone=UTC",
-        ]
-        options = [part for setting in settings for part in ("-c", setting)]
+        options = [part for setting in self.settings for part in ("-c", setting)]
         command = [self.binaries / "postgres", "-D", self.base / "data", *options]
         up, self._process = self._running.enter_context(_server(command, self.log, self.base, signal.SIGINT, **_as(self.user)))
         up(lambda: _make_database(self.base))
