@@ -26,6 +26,7 @@ from api.search_schemas import IndexCreate, IndexJobCreate, SearchOptions, Searc
 from api.sharing import JobPatch
 from ssl_core.spec import TrainSpec
 from ssl_core.spec.embed import EmbedSpec
+from ssl_core.spec.imported import ImportSpec
 from ssl_core.spec.index import IndexSpec
 from ssl_core.spec.probe import SPECS
 
@@ -48,7 +49,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         schemas: dict[str, Any] = made.setdefault("components", {}).setdefault("schemas", {})
         schemas.update(_models())
         for name in ("JobBody", "Validated"):
-            specs = [{"$ref": _REF + spec} for spec in ("TrainSpec", "EmbedSpec", "IndexSpec", *_MEASURES)]
+            specs = [{"$ref": _REF + spec} for spec in ("TrainSpec", "EmbedSpec", "IndexSpec", "ImportSpec", *_MEASURES)]
             schemas[name]["properties"]["spec"] = {"anyOf": specs, "description": "Complete, with every default."}
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
@@ -61,6 +62,7 @@ def document(app: FastAPI) -> dict[str, Any]:
             properties["shared"] = {"type": "boolean", "default": False, "description": SHARED}
         _embed(made["paths"]["/embed"]["post"])
         _search(made["paths"]["/encoders/{encoder_id}/search"]["post"])
+        made["paths"]["/encoders"]["post"]["requestBody"] = _weights()
         for operations in made["paths"].values():
             for operation in operations.values():
                 _problems(operation)
@@ -74,7 +76,16 @@ def _models() -> dict[str, Any]:
         JobCreate, EmbedCreate, IndexJobCreate, IndexCreate, MeasureCreate, DatasetCreate, AliasPut, JobPatch, ProblemBody
     )  # fmt: skip
     embedding, searching = (EmbedOptions, EmbedRequest, OpenAIRequest), (SearchOptions, SearchRequest)
-    models: tuple[type[BaseModel], ...] = (*bodies, *embedding, *searching, TrainSpec, EmbedSpec, IndexSpec, *SPECS.values())
+    models: tuple[type[BaseModel], ...] = (
+        *bodies,
+        *embedding,
+        *searching,
+        TrainSpec,
+        EmbedSpec,
+        IndexSpec,
+        ImportSpec,
+        *SPECS.values(),
+    )
     _, found = models_json_schema([(model, "validation") for model in models], ref_template=_REF + "{model}")
     schemas: dict[str, Any] = found["$defs"]
     sections, body = schemas["TrainSpec"]["properties"], schemas["JobCreate"]["properties"]
@@ -139,6 +150,12 @@ def _search(operation: dict[str, Any]) -> None:
             "image/*": {"schema": image, "examples": {"raw": {"summary": "curl --data-binary @a.jpg '…/search?k=10'"}}},
         },
     }
+
+
+def _weights() -> dict[str, Any]:
+    shown = {"file": {"summary": "curl --data-binary @epoch=319.ckpt -H 'content-type: application/octet-stream' '/encoders'"}}
+    schema = {"type": "string", "format": "binary"}
+    return {"required": True, "content": {"application/octet-stream": {"schema": schema, "examples": shown}}}
 
 
 def _examples(shown: dict[str, Any]) -> dict[str, Any]:
