@@ -19,7 +19,7 @@ import threading
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import FileResponse
@@ -47,6 +47,13 @@ _one = threading.Lock()
 FormQuery = Annotated[Form, Query(alias="format", description="onnx, torchscript, safetensors, timm or hf.")]
 
 
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_ZIP: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The export.", "content": {"application/zip": _BINARY}},
+    206: {"description": "A part of it.", "content": {"application/zip": _BINARY}},
+}
+
+
 class Markdown(Response):
     """Text; FastAPI reads its media type for the OpenAPI document."""
 
@@ -63,7 +70,7 @@ def get_card(encoder_id: EncoderId, services: ServicesDep, form: FormQuery = "on
     return Markdown(text, headers={"X-Content-Type-Options": "nosniff"})
 
 
-@router.get("/export", response_class=FileResponse, summary="Download an encoder in another form")
+@router.get("/export", response_class=FileResponse, responses=_ZIP, summary="Download an encoder in another form")
 def export(encoder_id: EncoderId, services: ServicesDep, form: FormQuery) -> FileResponse:
     """A zip for programs without Imprint: the network in this `format`, its preprocessing (`imprint.json`) and its card
     (`README.md`). Compared with the encoder before it is handed out (cosine at least 0.99999). Made at the first request, which

@@ -32,6 +32,7 @@ from api.webhook_schemas import WebhookCreate, WebhookPatch
 from ssl_core.presets import PRESETS
 from ssl_core.spec import TrainSpec
 from ssl_core.spec.embed import EmbedSpec
+from ssl_core.spec.imported import ImportSpec
 from ssl_core.spec.index import IndexSpec
 from ssl_core.spec.map import MapSpec
 from ssl_core.spec.probe import SPECS
@@ -66,7 +67,8 @@ def document(app: FastAPI) -> dict[str, Any]:
         schemas: dict[str, Any] = made.setdefault("components", {}).setdefault("schemas", {})
         schemas.update(_models())
         for name in ("JobBody", "Validated"):
-            specs = [{"$ref": _REF + spec} for spec in ("TrainSpec", "EmbedSpec", "IndexSpec", "MapSpec", *_MEASURES)]
+            names = ("TrainSpec", "EmbedSpec", "IndexSpec", "MapSpec", "ImportSpec", *_MEASURES)
+            specs = [{"$ref": _REF + spec} for spec in names]
             schemas[name]["properties"]["spec"] = {"anyOf": specs, "description": "Complete, with every default."}
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
@@ -81,6 +83,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         _embed(made["paths"]["/embed"]["post"])
         _upload(made["paths"]["/datasets"]["post"])
         _search(made["paths"]["/encoders/{encoder_id}/search"]["post"])
+        made["paths"]["/encoders"]["post"]["requestBody"] = _weights()
         for (method, path), kinds in _FILES.items():
             content = made["paths"][path][method]["responses"]["200"].setdefault("content", {})
             content |= {kind: {"schema": {"type": "string", "format": "binary"}} for kind in kinds}
@@ -103,7 +106,7 @@ def _models() -> dict[str, Any]:
     )  # fmt: skip
     outbound = (WebhookCreate, WebhookPatch, Tracking)
     embedding, searching = (EmbedOptions, EmbedRequest, OpenAIRequest), (SearchOptions, SearchRequest)
-    mapping, specs = (MapCreate, MapExport), (TrainSpec, EmbedSpec, IndexSpec, MapSpec, *SPECS.values())
+    mapping, specs = (MapCreate, MapExport), (TrainSpec, EmbedSpec, IndexSpec, MapSpec, ImportSpec, *SPECS.values())
     models: tuple[type[BaseModel], ...] = (*bodies, *outbound, *embedding, *searching, *mapping, *specs)
     _, found = models_json_schema([(model, "validation") for model in models], ref_template=_REF + "{model}")
     schemas: dict[str, Any] = found["$defs"]
@@ -191,6 +194,12 @@ def _search(operation: dict[str, Any]) -> None:
             "image/*": {"schema": image, "examples": {"raw": {"summary": "curl --data-binary @a.jpg '…/search?k=10'"}}},
         },
     }
+
+
+def _weights() -> dict[str, Any]:
+    shown = {"file": {"summary": "curl --data-binary @epoch=319.ckpt -H 'content-type: application/octet-stream' '/encoders'"}}
+    schema = {"type": "string", "format": "binary"}
+    return {"required": True, "content": {"application/octet-stream": {"schema": schema, "examples": shown}}}
 
 
 def _examples(shown: dict[str, Any]) -> dict[str, Any]:

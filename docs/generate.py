@@ -1,4 +1,5 @@
-"""Writes the generated parts of the documentation: the tables of presets and methods, the API's calls and openapi.json.
+"""Writes the generated parts of the documentation: the tables of presets and methods, the API's calls,
+the command's commands and openapi.json.
 
 `python docs/generate.py` writes them; `python docs/generate.py --check` fails when they are not what the code says.
 """
@@ -102,6 +103,43 @@ def _answer(document: dict[str, Any], operation: dict[str, Any]) -> list[str]:
     return []
 
 
+def exits_table() -> str:
+    """A row per exit status of the command."""
+    from imprint.exits import STATUSES
+
+    return "\n".join(
+        ["| status | meaning |", "|---|---|", *(f"| {status} | {meaning} |" for status, meaning in STATUSES.items())]
+    )
+
+
+def commands() -> str:
+    """Each command with its arguments and options."""
+    import typer.main
+
+    from imprint.cli import app
+
+    return "\n\n".join(_commands(typer.main.get_command(app), ("imprint",)))
+
+
+def _commands(group: Any, above: tuple[str, ...]) -> list[str]:
+    parts = []
+    for name, command in group.commands.items():
+        whole = (*above, name)
+        if hasattr(command, "commands"):
+            parts += _commands(command, whole)
+            continue
+        taken = [each for each in command.params if each.param_type_name == "argument"]
+        usage = " ".join([*whole, *(each.metavar or each.name.upper() for each in taken)])
+        lines = [f"- `{each.metavar or each.name.upper()}`: {_help(each)}" for each in taken]
+        lines += [f"- `{', '.join(each.opts)}`: {_help(each)}" for each in command.params if each.param_type_name == "option"]
+        parts.append(f"### {' '.join(whole)}\n\n`{usage}`: {_one_line(command.help or '')}\n\n" + "\n".join(lines))
+    return parts
+
+
+def _help(parameter: Any) -> str:
+    return _one_line(getattr(parameter, "help", None) or "")
+
+
 def filled(page: str, part: str, text: str) -> str:
     """A page's text with what stands between the part's markers replaced."""
     begin, end = f"<!-- {part}:begin (written by docs/generate.py) -->", f"<!-- {part}:end -->"
@@ -118,6 +156,9 @@ def pages() -> dict[Path, str]:
     return {
         DOCS / "methods.md": filled(methods, "methods", methods_table()),
         DOCS / "api.md": filled((DOCS / "api.md").read_text(encoding="utf-8"), "calls", calls(document)),
+        DOCS / "cli.md": filled(
+            filled((DOCS / "cli.md").read_text(encoding="utf-8"), "exits", exits_table()), "commands", commands()
+        ),
         DOCS / "openapi.json": json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n",
     }
 
