@@ -14,6 +14,7 @@ import { isMoving, nameOf } from "./verbs.js";
 const id = location.pathname.split("/").pop();
 const MOST = 5; // jobs laid over this one: there are six colours
 const EVERY = 5000; // ms between two looks at one of them
+const RESTING = 4000; // ms between two looks at a job that rests
 const compared = new Map(); // id → {name, looking}, of the jobs that are laid over
 const curves = new Curves($("#curves"), $("#other-curves"));
 const head = new Head(changed);
@@ -90,6 +91,7 @@ async function begin() {
   await more.begin(job);
   await watch();
   begun = true;
+  repeat(() => isMoving(job) || refresh(), RESTING); // the stream has ended; somebody may resume the job elsewhere
   for (const other of new URLSearchParams(location.search).getAll("with")) await compare(other, true).catch(toast);
   const select = $("#with");
   await choices(select, job);

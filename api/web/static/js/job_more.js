@@ -77,10 +77,10 @@ export class More {
     const open = () => !this.log.closest("[role=tabpanel]").hidden;
     this.logging = repeat(async () => {
       if (!open()) return;
-      const text = await get(`/jobs/${this.id}/logs?tail=${LINES}`);
+      const text = (await get(`/jobs/${this.id}/logs?tail=${LINES}`)) || "Nothing has been printed yet.";
       if (text === this.log.textContent) return;
       const atEnd = this.log.scrollTop + this.log.clientHeight >= this.log.scrollHeight - 20;
-      this.log.textContent = text || "Nothing has been printed yet.";
+      this.log.textContent = text;
       if (atEnd) this.log.scrollTop = this.log.scrollHeight;
     }, LOG_EVERY);
     $("#more").addEventListener("click", () => this.logging.now());

@@ -50,6 +50,7 @@ function parseLabels(typed) {
 function changed() {
   if (!form) return;
   form.arrange(picker.value);
+  form.followMethod();
   showCode();
   clearTimeout(timer);
   timer = setTimeout(() => check().catch(toast), PAUSE);
