@@ -44,7 +44,7 @@ up: install
 	@exec $(BIN)/imprint up
 
 test: install
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 faults: install
 	@$(BIN)/python tests/faults/run.py $(FAULTS_ARGS)

@@ -34,15 +34,15 @@ from reference import Views, reference_transform
 from torch import Tensor
 from torchvision.datasets import ImageFolder
 
+from ssl_core.assembly import method_of
 from ssl_core.augment import make_views
 from ssl_core.data.batch import Batch
 from ssl_core.data.batches import permutation
 from ssl_core.data.sources import SourceFacts
 from ssl_core.data.store import InMemoryStore
-from ssl_core.encoders import build_encoder
 from ssl_core.evaluation import EvaluationData, evaluate
 from ssl_core.hardware import choose_precision
-from ssl_core.methods import Method, build_method
+from ssl_core.methods import Method
 from ssl_core.presets import complete
 from ssl_core.spec import TrainSpec
 
@@ -100,8 +100,7 @@ class Batches:
 def build(spec: TrainSpec) -> Method:
     """The method with the weights that every run of this seed begins with; sets all generators."""
     pl.seed_everything(spec.trainer.seed, verbose=False)
-    encoder = build_encoder(spec.encoder.arch, SIZE, spec.encoder.stem)
-    return build_method(encoder, encoder.dim, spec.method, spec.optim).to(memory_format=torch.channels_last)
+    return method_of(spec)
 
 
 def train(method: Method, spec: TrainSpec, images: int, draw: Draw) -> None:

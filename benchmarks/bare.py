@@ -16,13 +16,12 @@ import torch
 from measure import answer, images_per_second
 from torch import Tensor
 
+from ssl_core.assembly import method_of
 from ssl_core.augment import make_views
 from ssl_core.compiling import Compiler
 from ssl_core.data.batch import Batch, RawBatch
 from ssl_core.data.machine import keep_freed_memory
-from ssl_core.encoders import build_encoder
 from ssl_core.hardware import choose_precision
-from ssl_core.methods import build_method
 from ssl_core.methods.base import Method
 from ssl_core.optim import build_optimizer
 from ssl_core.parts.ema import step_progress
@@ -42,9 +41,7 @@ def bare_step(spec: TrainSpec, total_steps: int) -> tuple[Method, Callable[[Batc
 
     total_steps: of the run that it stands for; whether compiling pays depends on it.
     """
-    assert spec.data.size is not None
-    encoder = build_encoder(spec.encoder.arch, spec.data.size, spec.encoder.stem)
-    method = build_method(encoder, encoder.dim, spec.method, spec.optim).to(device(), memory_format=torch.channels_last)
+    method = method_of(spec).to(device())
     encoders = [each for each in (method.branches.encoder, method.branches.target_encoder) if each is not None]
     compiler = Compiler(spec.trainer.compile, encoders, on_gpu=device().type == "cuda")
     plan = build_optimizer(method, spec.optim, total_steps, steps_per_epoch=total_steps)

@@ -36,11 +36,10 @@ from measure import AS_A_TRAINER, Failed, clock, in_child, say, spread
 from training_run import Run, complete_spec
 
 from ssl_core import checkpoints
+from ssl_core.assembly import method_of
 from ssl_core.data.cache import Cache
 from ssl_core.data.load import load_data
-from ssl_core.encoders import build_encoder
 from ssl_core.evaluation import EvaluationData, extract
-from ssl_core.methods import build_method
 from ssl_core.probes import knn_accuracy
 from ssl_core.spec import TrainSpec
 
@@ -170,10 +169,9 @@ def knn_of_checkpoint(spec: TrainSpec, out: Path, data_root: Path, cache: Path) 
     found = checkpoints.newest([out / "checkpoints"])
     assert found is not None and spec.data.size and spec.data.mean and spec.data.std
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    encoder = build_encoder(spec.encoder.arch, spec.data.size, spec.encoder.stem)
-    method = build_method(encoder, encoder.dim, spec.method, spec.optim)
+    method = method_of(spec)
     method.load_state_dict(checkpoints.AtomicCheckpointIO().load_checkpoint(found.path)["state_dict"])
-    served = method.to(device).to(memory_format=torch.channels_last).serving_encoder()
+    served = method.to(device).serving_encoder()
     data = load_data(spec.data, data_root, max_eval_images=10**9, cache=Cache(cache))
     view = EvaluationData(data.bank, data.queries, spec.data.size, spec.data.mean, spec.data.std)
     sides = []

@@ -1,7 +1,7 @@
 """Whether collapses are caught, and how soon, and whether healthy runs raise alarms.
 
-    python benchmarks/health.py [--data DIGITS_OR_FOLDER] [--steps 300] [--only "NAME; …"] [--arch resnet18] [--size PX]
-        [--batch 128] [--seed 0]
+    python benchmarks/health.py [--data DIGITS_OR_FOLDER] [--steps 300] [--only "NAME; …"] [--arch resnet18]
+        [--vit timm/vit_small_patch8_224] [--size PX] [--batch 128] [--seed 0]
 
 Real runs, as jobs are run (`ssl_core.train`), with `on_collapse: "stop"`. BROKEN ones lack what keeps the constant answer away,
 and should be told as collapsed; no preset should, except those of the blog post that show what goes wrong (ABLATIONS). Alarms are
@@ -61,6 +61,10 @@ BROKEN: dict[str, dict[str, Any]] = {
         },
         "optim": {"name": "sgd", "lr": 0.02},
     },
+    "dino: no centring": {
+        "method": {"name": "dino", "prototypes": 1024, "center_momentum": 1.0},
+        "optim": {"name": "adamw", "lr": 0.0005},
+    },
 }
 ABLATIONS = ("no_norm", "layer_norm")  # BYOL without the batch norm that it needs
 TAUGHT = ("distill",)  # needs a teacher
@@ -96,7 +100,11 @@ def spec_of(name: str, arguments: argparse.Namespace, root: Path) -> TrainSpec:
     digits = arguments.data == "digits"
     data: dict[str, Any] = {"source": "digits"} if digits else {"source": "folder", "path": Path(arguments.data).name}
     sections = {**BROKEN.get(name, {}), "data": {**data, "size": arguments.size}}
-    sections["encoder"] = {"arch": arguments.arch, "stem": "imagenet"}
+    arch = PRESETS[name]().encoder.arch if name in PRESETS else ""
+    if arch.startswith("timm/vit"):
+        sections["encoder"] = {"arch": arguments.vit}
+    else:
+        sections["encoder"] = {"arch": arguments.arch, "stem": "imagenet"}
     sections["evaluate"] = {"linear": "off", "max_images": 500}
     sections["trainer"] = {"batch_size": arguments.batch, "seed": arguments.seed, "on_collapse": "stop"}
     sections["trainer"]["checkpoint_every_seconds"] = 3600
@@ -160,7 +168,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", default="digits")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--only", type=_names, default=everything, help="names, with semicolons between them")
-    parser.add_argument("--arch", default="resnet18")
+    parser.add_argument("--arch", default="resnet18", help="of every run but those of vision transformers")
+    parser.add_argument("--vit", default="timm/vit_small_patch8_224", help="of presets that name a vision transformer")
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import MaxVit, get_model
 
+from ssl_core.parts.small_maps import guard_small_maps
 from ssl_core.spec.arch_names import TORCHVISION, WS_RESNETS
 from ssl_core.spec.base import nearest
 from ssl_core.spec.patches import resizable_patch
@@ -63,6 +64,7 @@ def build_encoder(arch: str, size: int, stem: Stem = "auto", sizes: Sizes = "one
     stem = _resolve_stem(backbone, arch, size, stem)
     if stem == "cifar":
         _put_cifar_stem(backbone)
+    guard_small_maps(backbone)
     return Encoder(backbone, arch=arch, size=size, stem=stem, dim=_probe(backbone, arch, size))
 
 

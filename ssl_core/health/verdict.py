@@ -92,8 +92,7 @@ def judge(signs: Signs) -> Health:
 
 
 def _diverged(signs: Signs) -> Health | None:
-    """By the loss alone: fp16 skips a step with an infinite gradient and goes on, and some gradients belong to weights that no
-    image ever meets (the border of a kernel on a map of one pixel), which PyTorch leaves as they come."""
+    """By the loss alone: fp16 skips a step with an infinite gradient and goes on."""
     if signs.pulses and not math.isfinite(signs.pulses[-1].get("train_loss", 0.0)):
         return Health("diverged", [f"train_loss is {signs.pulses[-1]['train_loss']}"], list(_DIVERGED_ADVICE))
     return None

@@ -80,6 +80,18 @@ def dino_resnet50() -> Recipe:
     )
 
 
+def dino_cifar10() -> Recipe:
+    """DINO on small images: fewer prototypes, a smaller head, four local views that are still large enough to show something."""
+    head = HeadConfig(layers=3, hidden_dim=1024, out_dim=256, norm="bn", activation="gelu")
+    return Recipe(
+        origin="ours, from the paper's ResNet-50 recipe: images of about 32 px and hundreds of epochs at most",
+        method=DINOConfig(prototypes=2048, branches=BranchesConfig(projector=head, momentum=0.99, momentum_schedule="cosine")),
+        augment=AugmentConfig.model_validate({"crop_scale": (0.2, 1.0), "local_views": {"count": 4, "crop_scale": (0.1, 0.3)}}),
+        optim=OptimConfig(name="sgd", lr=0.12, final_lr=1e-6, momentum=0.9, weight_decay=5e-4, warmup_epochs=0.5),
+        trainer=TrainerConfig(max_epochs=200, batch_size=256),
+    )
+
+
 def moco_v3() -> Recipe:
     """Momentum contrast for vision transformers: no queue, a predictor, patch projections that are not trained."""
     return Recipe(
