@@ -72,7 +72,11 @@ async function compare(other, wanted) {
   fill(
     $("#compared"),
     [...compared].map(([which, { name }]) =>
-      h("button.small", { type: "button", "aria-label": `Take ${name} off`, onclick: () => compare(which, false) }, `${name} ×`),
+      h(
+        "button.small",
+        { type: "button", "aria-label": `Take ${name} off`, onclick: () => compare(which, false) },
+        `${name} ×`,
+      ),
     ),
   );
 }
@@ -101,6 +105,8 @@ async function begin() {
   });
 }
 
-$("#other-curves").closest("details").addEventListener("toggle", () => curves.draw());
+$("#other-curves")
+  .closest("details")
+  .addEventListener("toggle", () => curves.draw());
 onReturn(() => (begun ? refresh() : begin()).catch(toast));
 begin().catch(toast);
