@@ -10,14 +10,19 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from imprint import Client
+from jobs.access import Caller
 from jobs.database import connect
 from jobs.keys import Keys
+from jobs.records import JobDraft, Point, Report
+from jobs.repository import Repository
+from ssl_core.spec import DigitsData, TrainSpec
 from support.composed import free_port
 from support.journeys import draw_pictures
 from support.service import Service
@@ -56,6 +61,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
         service.start_api()
         keys = Keys(connect(f"sqlite:///{service.home}/imprint.db"))
         made = Web(service, {who: keys.create(who)[0] for who in ("alice", "bob")})
+        made.keys["reader"] = keys.create("reader", owner="bob", scopes=["read"])[0]
         keys.database.engine.dispose()
         service.client = made.client("alice")
         service.start_worker()
@@ -140,3 +146,37 @@ def tiny() -> dict[str, Any]:
 def pictures_of() -> Callable[[Web], Path]:
     """The data root of a service: 80 pictures in two class folders below `pictures`."""
     return lambda web: Path(web.service.env["IMPRINT_DATA_ROOT"])
+
+
+@pytest.fixture(scope="package")
+def shelf(web: Web) -> Iterator[Callable[..., str]]:
+    """shelf("alice", "name", status="succeeded") puts a job with a history straight into the database; gives its id.
+
+    A running one is held by a worker that does not exist, with a lease of an hour, so that nobody trains it.
+    """
+    database = connect(f"sqlite:///{web.service.home}/imprint.db")
+    repository = Repository(database)
+
+    def put(who: str, name: str | None, status: str = "cancelled", **spec: Any) -> str:
+        mine = repository.on_behalf_of(Caller(who, who, frozenset({"read", "submit"})))
+        complete = TrainSpec(data=DigitsData(), **spec)
+        draft = JobDraft(name, "pretrain", complete.method.name, complete.model_dump(mode="json"), {"name": name or ""})
+        job = mine.create(draft).id
+        if status == "cancelled":
+            mine.request_cancel(job)
+            return job
+        assert repository.claim(job, "nobody", 3600) is not None
+        now = datetime.now(UTC)
+        curves = {"train_loss": 5.0, "knn_top1": 80.0, "effective_rank": 30.0, "embedding_std": 0.8, "learning_rate": 0.06}
+        points = [Point(each, step, step // 10, value / (1 + step), now) for each, value in curves.items() for step in range(40)]
+        progress = {"epoch": 4, "step": 39, "steps_total": 100, "fraction": 0.39, "images_per_second": 500.0, "eta_seconds": 61.0}
+        health = {"verdict": "collapsing", "reasons": ["the rank falls"], "suggestions": ["a lower learning rate"], "step": 39}
+        report = Report(points=points, phase="training", progress=progress, health=health, data={"images": 1437})
+        repository.record(job, 1, report, 3600)
+        if status == "failed":
+            error = {"code": "out_of_memory", "message": "the memory is not enough", "hint": "set trainer.batch_size to 64"}
+            repository.fail(job, 1, error)
+        return job
+
+    yield put
+    database.engine.dispose()

@@ -152,6 +152,19 @@ def test_the_code_beside_it_does_the_same(browse: Any, web: Any, tmp_path: Any) 
     assert said.returncode == 0 and json.loads(said.stdout)["spec"]["data"]["size"] == 16, said
 
 
+def test_a_job_like_another_has_all_its_fields(browse: Any, shelf: Any) -> None:
+    page = browse(
+        f"/ui/new?like={shelf('alice', 'a model', method={'name': 'byol', 'loss_scale': 1.5}, trainer={'batch_size': 33})}"
+    )
+    ready(page)
+    assert (
+        page.get_by_label("batch size").input_value() == "33"
+        and page.get_by_label("name", exact=True).first.input_value() == "a model"
+    )
+    assert page.locator("[data-path='method.loss_scale'] input").input_value() == "1.5"
+    assert "loss_scale" in page.get_by_role("tabpanel", name="curl").inner_text()
+
+
 def test_with_the_keyboard_alone(browse: Any, web: Any) -> None:
     """From the list to a submitted job, and to its cancelling: Tab, arrows, Space and Enter; the focus can always be seen."""
     page = browse("/")

@@ -8,7 +8,8 @@ export function calls(body, origin, withKey) {
     curl: `curl ${origin}/jobs${key} -H 'Content-Type: application/json' -d ${quoted(json)}`,
     Python: python(body, origin),
   };
-  if (!body.kind || body.kind === "pretrain") made.CLI = command(body, origin);
+  const words_ = { pretrain: training, linear_probe: measuring, finetune: measuring, embed: embedding }[body.kind || "pretrain"];
+  if (words_) made.CLI = [...words_(body), `--server ${word(origin)}`].join(" \\\n  ");
   return made;
 }
 
@@ -27,18 +28,32 @@ function literal(value) {
   return JSON.stringify(value);
 }
 
-function command(body, origin) {
-  const { data = {}, preset, name, labels = {}, kind, ...rest } = body;
+function training({ data = {}, preset, name, labels = {}, kind, ...rest }) {
   const { source, id, path, ...more } = data;
-  const words = ["imprint train", word(source === "dataset" ? id || "ds_…" : source === "folder" ? path || "FOLDER" : source || "digits")];
+  const words = [`imprint train ${target(data)}`];
   if (path !== undefined && source !== "folder") words.push(`--set data.path=${word(path)}`);
   if (preset) words.push(`--preset ${word(preset)}`);
   if (name) words.push(`--name ${word(name)}`);
   for (const [key, value] of Object.entries(labels)) words.push(`--label ${word(`${key}=${value}`)}`);
-  for (const [where, value] of leaves({ data: more, ...rest }, "")) words.push(`--set ${word(`${where}=${setting(value)}`)}`);
-  words.push(`--server ${word(origin)}`);
-  return words.join(" \\\n  ");
+  return [...words, ...settings({ data: more, ...rest })];
 }
+
+function measuring({ data = {}, encoder, kind, ...rest }) {
+  const { source, id, path, ...more } = data;
+  const words = [`imprint measure ${target(data)}`, `--encoder ${word(encoder || "latest")}`];
+  if (kind === "finetune") words.push("--finetune");
+  return [...words, ...settings({ data: more, ...rest })];
+}
+
+function embedding({ data = {}, encoder, normalize, dimensions }) {
+  const words = [`imprint embed ${target(data)}`, `--encoder ${word(encoder || "latest")}`, "-o vectors.parquet"];
+  if (normalize) words.push("--normalize");
+  if (dimensions) words.push(`--dimensions ${dimensions}`);
+  return words;
+}
+
+const target = ({ source, id, path }) => word(source === "dataset" ? id || "ds_…" : source === "folder" ? path || "FOLDER" : source || "digits");
+const settings = (body) => leaves(body, "").map(([where, value]) => `--set ${word(`${where}=${setting(value)}`)}`);
 
 /** As --set reads it: JSON, or the text itself where that is no JSON. */
 function setting(value) {

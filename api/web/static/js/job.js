@@ -6,18 +6,21 @@ import { $, fill, h } from "./dom.js";
 import { choices, Curves } from "./curves.js";
 import { Head } from "./job_head.js";
 import { More } from "./job_more.js";
+import { repeat } from "./live.js";
 import { follow } from "./stream.js";
 import { toast } from "./toast.js";
 import { isMoving, nameOf } from "./verbs.js";
 
 const id = location.pathname.split("/").pop();
-const compared = new Map(); // id → stream, of the jobs that are laid over
+const MOST = 5; // jobs laid over this one: there are six colours
+const EVERY = 5000; // ms between two looks at one of them
+const compared = new Map(); // id → {name, looking}, of the jobs that are laid over
 const curves = new Curves($("#curves"), $("#other-curves"));
 const head = new Head(changed);
 const more = new More(id);
 let job = null;
 let stream = null;
-let lastStep = 0;
+let begun = false;
 
 function changed(now) {
   const before = job;
@@ -31,8 +34,8 @@ function changed(now) {
 /** Follow the job for as long as it moves. */
 async function watch() {
   stream?.stop();
-  lastStep = await curves.add(id, nameOf(job));
-  stream = follow(id, { after: more.lastEvent, afterStep: lastStep }, (type, data) => {
+  const afterStep = await curves.add(id, nameOf(job));
+  stream = follow(id, { after: more.lastEvent, afterStep }, (type, data) => {
     if (type === "job") changed(data);
     else if (type === "metrics") curves.put(id, data.data);
     else if (type === "end") refresh().catch(() => {});
@@ -47,14 +50,21 @@ async function refresh() {
 /** Lay another job over this one, or take it off again. */
 async function compare(other, wanted) {
   if (!wanted) {
-    compared.get(other)?.stop();
+    compared.get(other)?.looking?.stop();
     compared.delete(other);
     curves.drop(other);
+  } else if (compared.size >= MOST) {
+    toast(`${MOST} other jobs are as many as can be told apart; take one off first.`);
   } else if (!compared.has(other)) {
     const theirs = await get(`/jobs/${other}`);
-    const step = await curves.add(other, `${nameOf(theirs)} (${other.slice(-4)})`);
-    const live = isMoving(theirs) ? follow(other, { after: 1e14, afterStep: step }, (type, data) => type === "metrics" && curves.put(other, data.data)) : null;
-    compared.set(other, { name: nameOf(theirs), stop: () => live?.stop() });
+    const name = nameOf(theirs);
+    let step = await curves.add(other, `${name} (${other.slice(-4)})`);
+    const look = async () => {
+      const { data } = await get(`/jobs/${other}/metrics?after_step=${step}`);
+      curves.put(other, data);
+      step = data.at(-1)?.step ?? step;
+    };
+    compared.set(other, { name, looking: isMoving(theirs) ? repeat(look, EVERY) : null });
   }
   const kept = [...compared.keys()].map((each) => `with=${each}`).join("&");
   history.replaceState(null, "", kept ? `?${kept}` : location.pathname);
@@ -79,6 +89,7 @@ async function begin() {
   changed(job);
   await more.begin(job);
   await watch();
+  begun = true;
   for (const other of new URLSearchParams(location.search).getAll("with")) await compare(other, true).catch(toast);
   const select = $("#with");
   await choices(select, job);
@@ -89,5 +100,5 @@ async function begin() {
 }
 
 $("#other-curves").closest("details").addEventListener("toggle", () => curves.draw());
-onReturn(() => (job ? refresh().catch(() => {}) : begin().catch(toast)));
+onReturn(() => (begun ? refresh() : begin()).catch(toast));
 begin().catch(toast);

@@ -1,5 +1,6 @@
 // The upper part of a job's page: name, state, what went wrong and what to try, how far it is, whether it learns.
 
+import { may } from "./api.js";
 import { $, fill, h, say } from "./dom.js";
 import { ago, bytes, duration, moment, number, words } from "./format.js";
 import { about } from "./job_row.js";
@@ -17,7 +18,7 @@ export class Head {
     if (state !== this.state) {
       this.state = state;
       fill($("#tags"), statusTag(job), healthTag(job), job.shared ? tag("shared", "plain") : null);
-      fill($("#actions"), actions(job, this.changed), job.encoder ? again(job) : null);
+      fill($("#actions"), actions(job, this.changed), isOver(job) && may("submit") ? again(job) : null);
       fill($("#about"), `${about(job)} · `, h("code", {}, job.id), ` · submitted ${moment(job.created_at)}${job.owner ? ` by ${job.owner}` : ""}`);
       this.trouble(job);
       this.health(job);

@@ -73,6 +73,7 @@ export class More {
 
   /** The log is asked for while its tab is open. */
   watchLog() {
+    if (this.logging) return;
     const open = () => !this.log.closest("[role=tabpanel]").hidden;
     this.logging = repeat(async () => {
       if (!open()) return;

@@ -1,6 +1,7 @@
 // A new job: a form made from the schema of its kind, checked by the service while one types, and the same as code to copy.
 
 import { ApiError, get, may, NoAnswer, post } from "./api.js";
+import { onReturn } from "./connection.js";
 import { code, tabs } from "./copy.js";
 import { $, fill, h } from "./dom.js";
 import { calls } from "./form_code.js";
@@ -166,4 +167,5 @@ async function begin() {
   $("#form").setAttribute("aria-busy", "false");
 }
 
+onReturn(() => (form ? changed() : begin().catch(toast)));
 if (may("submit")) begin().catch(toast);

@@ -1,4 +1,5 @@
 // A job's events as they happen. Read with fetch, not EventSource: that only shows events whose names it was told beforehand.
+// There is no connection while nobody looks at the page: a browser has six of them for all its pages of a service.
 
 import { toLogin } from "./api.js";
 import { isAway, offline, online, onReturn } from "./connection.js";
@@ -15,27 +16,29 @@ export function follow(jobId, { after = 0, afterStep = 0 }, heard) {
   let stopped = false;
   let ended = false;
   let wake = () => {};
-  const aborter = new AbortController();
+  let aborter = new AbortController();
   onReturn(() => wake());
+  const looked = () => (document.hidden ? aborter.abort() : wake());
+  document.addEventListener("visibilitychange", looked);
 
   async function run() {
     while (!stopped && !ended) {
       try {
-        await connection();
+        if (!document.hidden) await connection();
       } catch (error) {
-        if (stopped) return;
         if (error instanceof Refused) throw error;
-        offline();
+        if (error.name !== "AbortError") offline();
       }
       if (stopped || ended) return;
       await new Promise((done) => {
         wake = done;
-        setTimeout(() => isAway() || done(), PAUSE);
+        setTimeout(() => isAway() || document.hidden || done(), PAUSE);
       });
     }
   }
 
   async function connection() {
+    aborter = new AbortController();
     const headers = { Accept: "text/event-stream", ...(last && { "Last-Event-ID": last }) };
     const query = `live=true&after=${after}&after_step=${afterStep}`;
     const answer = await fetch(`/jobs/${jobId}/events?${query}`, { headers, signal: aborter.signal, cache: "no-store" });
@@ -54,6 +57,7 @@ export function follow(jobId, { after = 0, afterStep = 0 }, heard) {
   return {
     stop() {
       stopped = true;
+      document.removeEventListener("visibilitychange", looked);
       aborter.abort();
     },
   };
