@@ -101,9 +101,9 @@ class Transport:
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         """The answer, when it is a success. The fields are those of `flow.Call`."""
-        return self.send(Call(method, path, params, json, data, files, None, headers, repeatable))
+        return self.answer_to(Call(method, path, params, json, data, files, None, headers, repeatable))
 
-    def send(self, call: Call) -> httpx.Response:
+    def answer_to(self, call: Call) -> httpx.Response:
         """The answer, when it is a success; tried as often as Attempts says."""
         attempts = Attempts(self.base_url, call)
         while True:
@@ -151,7 +151,7 @@ class Blocking:
 
     def __call__(self, step: Step) -> Any:
         if isinstance(step, Call):
-            return self._transport.send(step)
+            return self._transport.answer_to(step)
         if isinstance(step, Pause):
             return time.sleep(step.seconds)
         with as_imprint_errors(self._transport.base_url):
