@@ -90,9 +90,7 @@ async def upload(request: Request, services: Services) -> tuple[DatasetRecord, b
 def _must_be_private(services: Services) -> None:
     """Raises Problem 409 where folders below the data root, which anybody may name, would be uploads."""
     if services.settings.datasets.resolve().is_relative_to(services.settings.data_root.resolve()):
-        raise Problem(
-            "conflict", "Uploads are off here: IMPRINT_HOME lies below IMPRINT_DATA_ROOT, where all may read; move one."
-        )
+        raise Problem("conflict", "Uploads are off: IMPRINT_HOME lies below IMPRINT_DATA_ROOT, where all may read; move one.")
 
 
 async def _receive(request: Request, services: Services, file: BinaryIO, offset: int, in_form: bool) -> dict[str, str]:

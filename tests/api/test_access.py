@@ -30,11 +30,9 @@ WEBHOOK = "webhook_id"
 LOOKS, USES, CHANGES, LISTS, OPEN = "looks", "uses", "changes", "lists", "open"
 
 # (method, path): what it does, and the body it is sent with. {ids} in a body are those of the victim.
+EMBED = {"kind": "embed", "encoder": "{encoder_id}", "data": {"source": "dataset", "id": "{dataset_id}"}}
 ROUTES: dict[tuple[str, str], tuple[str, dict[str, Any] | None]] = {
-    ("post", "/jobs"): (
-        CHANGES,
-        {"kind": "embed", "encoder": "{encoder_id}", "data": {"source": "dataset", "id": "{dataset_id}"}},
-    ),
+    ("post", "/jobs"): (CHANGES, EMBED),
     ("get", "/jobs"): (LISTS, None),
     ("get", "/jobs/{job_id}"): (LOOKS, None),
     ("patch", "/jobs/{job_id}"): (CHANGES, {"shared": False}),
@@ -62,8 +60,10 @@ ROUTES: dict[tuple[str, str], tuple[str, dict[str, Any] | None]] = {
     ("put", "/aliases/{name}"): (CHANGES, {"encoder": "{encoder_id}"}),
     ("post", "/datasets"): (CHANGES, {"name": "mine", "path": "photos"}),
     ("get", "/datasets"): (LISTS, None),
+    ("get", "/datasets/uploads"): (LOOKS, None),
     ("get", "/datasets/{dataset_id}"): (LOOKS, None),
     ("get", "/datasets/{dataset_id}/samples"): (LOOKS, None),
+    ("delete", "/datasets/{dataset_id}"): (CHANGES, None),
     ("post", "/embed"): (USES, {"encoder": "{encoder_id}", "images": ["{picture}"]}),
     ("post", "/v1/embeddings"): (USES, {"model": "{encoder_id}", "input": ["{picture}"]}),
     ("get", "/v1/models"): (LISTS, None),
@@ -235,7 +235,7 @@ def test_an_encoder_in_memory_is_not_served_to_others(world):
 
 def test_the_owner_and_the_admin_see_them(world):
     for (method, path), (does, body) in ROUTES.items():
-        if does not in (LOOKS, USES) or path.endswith(("/preview", "/vectors", "/{part}", "/result")):
+        if does not in (LOOKS, USES) or path.endswith(("/preview", "/vectors", "/{part}", "/result", "/uploads")):
             continue  # of these there is nothing to see here
         for key in ("alice", "admin"):
             answer = world.send(method, path, key, "alice", body)
