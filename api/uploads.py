@@ -16,7 +16,7 @@ from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from api.body import from_strings, encodable_kind, media_type, validated
+from api.body import encodable_kind, from_strings, media_type, validated
 from api.dataset_schemas import UploadQuery
 from api.deps import Services
 from api.errors import Problem, invalid

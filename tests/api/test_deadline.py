@@ -1,7 +1,6 @@
 """A request as a whole has an end, whatever its route waits for; and every answer tells browsers to be careful."""
 
 from __future__ import re
-import annotations
 
 import threading
 import time
