@@ -1,7 +1,8 @@
 """A request as a whole has an end, whatever its route waits for; and every answer tells browsers to be careful."""
 
-from __future__ import re
+from __future__ import annotations
 
+import re
 import threading
 import time
 
