@@ -67,7 +67,8 @@ export class More {
     });
     sheet.addEventListener("error", () => {
       fill(this.views, h("p.muted", {}, "This job has no sheet of views yet; one is drawn when training begins."));
-      if (isMoving(this.job)) setTimeout(() => (this.shown.views = false), LOG_EVERY); // it is drawn a moment after the data are read
+      // It is drawn a moment after the data are read.
+      if (isMoving(this.job)) setTimeout(() => (this.shown.views = false), LOG_EVERY);
     });
     fill(
       this.views,
