@@ -65,7 +65,11 @@ export class More {
       alt: "Pictures of this job, each beside views that were drawn of it: crops, flips, colours.",
       loading: "lazy",
     });
-    sheet.addEventListener("error", () => fill(this.views, h("p.muted", {}, "This job has no sheet of views.")));
+    sheet.addEventListener("error", () => {
+      fill(this.views, h("p.muted", {}, "This job has no sheet of views yet; one is drawn when training begins."));
+      // It is drawn a moment after the data are read.
+      if (isMoving(this.job)) setTimeout(() => (this.shown.views = false), LOG_EVERY);
+    });
     fill(
       this.views,
       h(
