@@ -85,11 +85,14 @@ ROUTES: dict[tuple[str, str], tuple[str, dict[str, Any] | None]] = {
     ("get", "/jobs/{job_id}/map/duplicates"): (LOOKS, None),
     ("get", "/jobs/{job_id}/map/thumbnails/{row}"): (LOOKS, None),
     ("post", "/jobs/{job_id}/map/export"): (USES, {"rows": [0], "format": "csv"}),
+    ("post", "/encoders"): (CHANGES, None),
+    ("get", "/encoders/{encoder_id}/card"): (LOOKS, None),
+    ("get", "/encoders/{encoder_id}/export"): (LOOKS, None),
     ("get", "/livez"): (OPEN, None),
     ("get", "/readyz"): (OPEN, None),
     ("get", "/metrics"): ("metrics", None),
 }
-MAKES = {("post", "/datasets"), ("post", "/webhooks")}  # of nothing that is there
+MAKES = {("post", "/datasets"), ("post", "/webhooks"), ("post", "/encoders")}  # of nothing that is there
 PAGES = ("/", "/docs", "/openapi.json", "/ui/new", "/ui/jobs/{job_id}")
 NOT_VISIBLE = {404, 422}  # 422: the body names what is not there
 
@@ -272,7 +275,7 @@ def test_an_encoder_in_memory_is_not_served_to_others(world):
 
 def test_the_owner_and_the_admin_see_them(world):
     for (method, path), (does, body) in ROUTES.items():
-        if does not in (LOOKS, USES) or path.endswith(("/preview", "/vectors", "/{part}", "/result", "/uploads")):
+        if does not in (LOOKS, USES) or path.endswith(("/preview", "/vectors", "/{part}", "/result", "/uploads", "}/export")):
             continue  # of these there is nothing to see here
         for key in ("alice", "admin"):
             answer = world.send(method, path, key, "alice", body)
