@@ -79,7 +79,7 @@ def prepare(client: Client, data: Path) -> dict[str, str]:
     small = {"encoder": {"arch": "shufflenet_v2_x0_5"}, "evaluate": {"every_epochs": 1}}
     digits = {"source": "digits", "size": 16}
     run = {"max_epochs": 3, "batch_size": 128, "log_every_steps": 1}
-    other = client.submit(name="digits, moco", method={"name": "moco"}, data=digits, **small, trainer=run)
+    other = client.submit(name="digits, moco", method={"name": "moco"}, data=digits, optim={"lr": 0.06}, **small, trainer=run)
     while not client.job(other.id).final:
         time.sleep(1)
     cancelled = client.submit(name="shells, first try", data={"source": "dataset", "id": dataset["id"]})
