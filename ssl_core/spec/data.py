@@ -122,7 +122,7 @@ class DatasetData(_DataBase):
     """A dataset registered with the service (POST /datasets)."""
 
     source: Literal["dataset"] = "dataset"
-    id: str = Field(pattern=r"^ds_[0-9A-HJKMNP-TV-Z]{26}$")
+    id: str = Field(pattern=r"^ds_[0-9A-HJKMNP-TV-Z]{26}$", description="As POST /datasets answered.")
 
 
 DataConfig = Annotated[
