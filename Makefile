@@ -60,7 +60,7 @@ check: install
 
 docs: install
 	@$(MKDOCS)
-	@echo 'site/index.html'
+	@echo 'site/index.html; with search: $(BIN)/python -m http.server --directory site'
 
 clean:
 	rm -rf $(VENV) site build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -19,7 +19,7 @@ from support.reader import Reader
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(reader: Reader, path: Path, tmp_path: Path) -> None:
     """And shows something: figures or pictures."""
@@ -27,7 +27,7 @@ def test_a_notebook_runs(reader: Reader, path: Path, tmp_path: Path) -> None:
     for cell in notebook.cells:
         cell.source = re.sub(r"^EPOCHS = \d+$", "EPOCHS = 1", cell.source, flags=re.MULTILINE)
     client = nbclient.NotebookClient(
-        notebook, timeout=150, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     )
     client.execute(env={**os.environ, **reader.env})
     shown = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]

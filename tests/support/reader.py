@@ -18,7 +18,7 @@ from imprint.child import die_with_parent
 from support.composed import free_port
 from support.pages import ROOT, Block, blocks, difference
 
-PATIENCE = 150.0  # seconds for a block, on a machine that does other things too
+PATIENCE = 240.0  # seconds for a block, on a machine that does other things too
 _IMPRINT = """#!/bin/sh
 case "$1" in
 train) set -- "$@" --epochs 1 ;;
@@ -72,7 +72,7 @@ class Reader:
                 stderr=subprocess.STDOUT,
                 preexec_fn=die_with_parent(signal.SIGTERM),
             )
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + PATIENCE
         while "Ctrl-C stops it" not in self.log():
             assert self._service.poll() is None and time.monotonic() < deadline, self.log()
             time.sleep(0.1)
