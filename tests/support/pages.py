@@ -39,7 +39,7 @@ _FORMS = {
     "space": r"\s+",
     "number": r"\d[\d.,:]*",
 }
-_PROGRESS = re.compile(r"^\s*\d+:\d\d [a-z]+\b")
+_PROGRESS = re.compile(r"^\s*\d+:\d\d [a-z]+\b|^      \w.*; try: ")  # and alarms
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ class Reader:
             "HOME": str(folder),
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
-            "COLUMNS": "100",
+            "COLUMNS": "400",  # so that no line is broken
             "OMP_NUM_THREADS": "1",
             "IMPRINT_SERVER": self.address,
         }
