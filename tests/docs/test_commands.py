@@ -32,7 +32,7 @@ READ = [
 ]
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("page", READ)
 def test_what_a_page_says_works(reader: Reader, page: str) -> None:
     """The first pays for the tutorial."""
@@ -40,7 +40,7 @@ def test_what_a_page_says_works(reader: Reader, page: str) -> None:
     assert wrong == [], wrong[0]
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 def test_what_the_page_about_keys_says_works(tmp_path: Path) -> None:
     page = DOCS / "howto" / OWN_SERVICE
     reader = Reader(tmp_path)

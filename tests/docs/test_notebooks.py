@@ -19,7 +19,7 @@ from support.reader import Reader
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(reader: Reader, path: Path, tmp_path: Path) -> None:
     """And shows something: figures or pictures."""

@@ -1,7 +1,7 @@
 """Somebody who reads the documentation at a machine: types what it says, in a folder of their own, with a service beside.
 
-The service is a real `imprint up`. What differs from a reader with time: trainings last one epoch, the beetles are few and
-small, and the service listens elsewhere.
+The service is a real `imprint up`. What differs from a reader with time: trainings last eight epochs, or one, the beetles are
+few and small, and the service listens elsewhere.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from imprint.child import die_with_parent
 from support.composed import free_port
 from support.pages import ROOT, Block, blocks, difference
 
-PATIENCE = 240.0  # seconds for a block, on a machine that does other things too
+PATIENCE = 600.0  # seconds for a block, on a machine that does other things too
 _IMPRINT = """#!/bin/sh
 case "$1" in
-train) set -- "$@" --epochs 1 ;;
+train) set -- "$@" --epochs 8 ;;
 measure) case " $* " in *" --finetune "*) set -- "$@" --set epochs=1 ;; esac ;;
 esac
 exec "{python}" -P -m imprint "$@"
