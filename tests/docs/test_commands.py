@@ -1,6 +1,6 @@
 """Every command and script of the documentation is run, in order, against a real service, and prints what is shown.
 
-About two minutes in all: each training is one epoch of a few dozen small pictures, and starting a trainer takes seconds.
+About two minutes in all: each training is a few epochs of a few dozen small pictures, and starting a trainer takes seconds.
 """
 
 from __future__ import annotations
