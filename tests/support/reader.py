@@ -1,7 +1,7 @@
 """Somebody who reads the documentation at a machine: types what it says, in a folder of their own, with a service beside.
 
 The service is a real `imprint up`. What differs from a reader with time: trainings last eight epochs, or one, the beetles are
-few and small, and the service listens elsewhere.
+few and small and so less alike in what was learned, and the service listens elsewhere.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ PATIENCE = 600.0  # seconds for a block, on a machine that does other things too
 _IMPRINT = """#!/bin/sh
 case "$1" in
 train) set -- "$@" --epochs 8 ;;
+report) set -- "$@" --threshold 0.3 ;;
 measure) case " $* " in *" --finetune "*) set -- "$@" --set epochs=1 ;; esac ;;
 esac
 exec "{python}" -P -m imprint "$@"
