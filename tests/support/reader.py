@@ -1,7 +1,7 @@
 """Somebody who reads the documentation at a machine: types what it says, in a folder of their own, with a service beside.
 
 The service is a real `imprint up`. What differs from a reader with time: trainings last eight epochs, or one, the beetles are
-few and small and so less alike in what was learned, and the service listens elsewhere.
+few and small, near-duplicates begin at a lower cosine, and the service listens elsewhere.
 """
 
 from __future__ import annotations
