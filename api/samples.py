@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 from api.dataset_schemas import SampleBody
 from api.deps import DatasetId, ServicesDep
 from api.errors import Problem
+from api.planning import path_of
 from api.schemas import ListOf
 from api.thumbnails import thumbnail
 from ssl_core.data.errors import DataError
@@ -26,12 +27,14 @@ def samples(
     limit: Annotated[int, Query(ge=1, le=MOST, description="Pictures, evenly spread over the dataset's files.")] = 8,
 ) -> ListOf[SampleBody]:
     """Thumbnails as data URIs of JPEG, 160 px on the longer side; null for a file that cannot be read."""
-    record = services.repository.dataset(dataset_id)
-    root = services.settings.data_root
+    services.repository.dataset(dataset_id)  # 404 where it is not there, or not the caller's
+    place = path_of(services)(dataset_id)
+    assert place is not None
+    root, folder = place.root, place.path
     try:
-        paths = scan(folder_below(root, record.path), root).paths
+        paths = scan(folder_below(root, folder), root).paths
     except (DataError, OSError) as error:
-        raise Problem("not-found", f"The folder {record.path!r} of {dataset_id} cannot be read: {error}") from None
+        raise Problem("not-found", f"The folder {folder!r} of {dataset_id} cannot be read: {error}") from None
     chosen = [paths[at] for at in iterate_sample(len(paths), limit)]
-    data = [SampleBody(path=path, thumbnail=thumbnail(root, {"path": record.path}, path)) for path in chosen]
+    data = [SampleBody(path=path, thumbnail=thumbnail(root, {"path": folder}, path)) for path in chosen]
     return ListOf(data=data, has_more=False)
