@@ -1,5 +1,5 @@
-"""Writes the generated parts of the documentation: the tables of presets and methods, the API's calls and openapi.json, the statuses
-that the command ends with, the pages of reference/ and the drawing of a job's states.
+"""Writes the generated parts of the documentation: tables of presets, methods and exit statuses, the API's calls and openapi.json,
+the pages of reference/ and the drawing of a job's states.
 
 `python docs/generate.py` writes them; `python docs/generate.py --check` fails when they are not what the code says.
 """
