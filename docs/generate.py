@@ -1,4 +1,4 @@
-"""Writes the generated parts of the documentation: tables of presets, methods and exit statuses, the API's calls and openapi.json,
+"""Writes the generated parts of the documentation: tables of presets, methods and exit statuses, the API's calls, openapi.json,
 the pages of reference/ and the drawing of a job's states.
 
 `python docs/generate.py` writes them; `python docs/generate.py --check` fails when they are not what the code says.
