@@ -1,14 +1,15 @@
-# make install | demo | up | test | faults | check | clean. Everything goes into .venv; nothing else on the machine is touched.
+# make install | demo | up | test | faults | check | docs | clean. Everything goes into .venv; nothing else on the machine is touched.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help install demo up test faults check audit fuzz clean
+.PHONY: help install demo up test faults check audit fuzz docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP_FLAGS := -qq --disable-pip-version-check --no-input
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # The first Python that is new enough; PYTHON=… names another.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
@@ -19,9 +20,10 @@ help:
 	@echo 'make up        starts the service on this machine (.venv/bin/imprint up)'
 	@echo 'make test      runs every test'
 	@echo 'make faults    kills, stops and starves everything, as often as you like (FAULTS_ARGS="--trials 100")'
-	@echo 'make check     style, types and import rules'
+	@echo 'make check     style, types, import rules, and links of the documentation'
 	@echo 'make audit     whether weaknesses are known in the versions of constraints.txt (needs the network)'
 	@echo 'make fuzz      thousands of requests, right and wrong ones, against a running service (FUZZ_ARGS="--examples 200")'
+	@echo 'make docs      the documentation as a site: site/index.html'
 	@echo 'make install   only makes .venv, with the imprint command in it'
 	@echo 'make clean     removes .venv and caches; your imprint-home stays'
 
@@ -56,6 +58,11 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MKDOCS)
+
+docs: install
+	@$(MKDOCS)
+	@echo 'site/index.html; with search: $(BIN)/python -m http.server --directory site'
 
 audit: install
 	@$(BIN)/python .ci/audit.py
@@ -64,5 +71,5 @@ fuzz: install
 	@$(BIN)/python tests/fuzz/run.py $(FUZZ_ARGS)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) site build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

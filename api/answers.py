@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def as_json(embedded: Embedded, options: EmbedOptions) -> bytes:
     """The list, in the order of the pictures. orjson writes numpy rows as they are: the shortest text of each float32."""
     data: list[dict[str, Any]] = []
     *grid, dim = embedded.shape
-    values = embedded.values.reshape(len(embedded.values), -1, dim) if grid else embedded.values
+    values = embedded.values.reshape(len(embedded.values), math.prod(grid), dim) if grid else embedded.values
     taken = iter(np.ascontiguousarray(values, np.float32))
     for index, row in enumerate(embedded.rows):
         if isinstance(row, Unreadable):

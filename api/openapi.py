@@ -80,9 +80,9 @@ def document(app: FastAPI) -> dict[str, Any]:
             properties = schemas[each["$ref"].removeprefix(_REF)]["properties"]
             properties["shared"] = {"type": "boolean", "default": False, "description": SHARED}
             properties["tracking"] = {"allOf": [{"$ref": _REF + "Tracking"}], "description": TRACKING}
-        _embed(made["paths"]["/embed"]["post"])
+        _embed(made["paths"]["/embed"]["post"], schemas["EmbedOptions"])
         _upload(made["paths"]["/datasets"]["post"])
-        _search(made["paths"]["/encoders/{encoder_id}/search"]["post"])
+        _search(made["paths"]["/encoders/{encoder_id}/search"]["post"], schemas["SearchOptions"])
         made["paths"]["/encoders"]["post"]["requestBody"] = _weights()
         for (method, path), kinds in _FILES.items():
             content = made["paths"][path][method]["responses"]["200"].setdefault("content", {})
@@ -142,14 +142,10 @@ def _jobs_body() -> dict[str, Any]:
     return {"required": True, "content": {"application/json": {"schema": schema, "examples": shown}}}
 
 
-def _embed(operation: dict[str, Any]) -> None:
+def _embed(operation: dict[str, Any], options: dict[str, Any]) -> None:
     image = {"type": "string", "format": "binary"}
-    form = {
-        "allOf": [{"$ref": _REF + "EmbedOptions"}],
-        "type": "object",
-        "required": ["images"],
-        "properties": {"images": {"type": "array", "items": image, "minItems": 1, "maxItems": MAX_IMAGES}},
-    }
+    images = {"images": {"type": "array", "items": image, "minItems": 1, "maxItems": MAX_IMAGES}}
+    form = {**options, "properties": {**options["properties"], **images}, "required": ["images"]}
     operation["requestBody"] = {
         "required": True,
         "content": {
@@ -180,9 +176,9 @@ def _upload(operation: dict[str, Any]) -> None:
     }
 
 
-def _search(operation: dict[str, Any]) -> None:
+def _search(operation: dict[str, Any], options: dict[str, Any]) -> None:
     image = {"type": "string", "format": "binary"}
-    form = {"allOf": [{"$ref": _REF + "SearchOptions"}], "type": "object", "required": ["image"], "properties": {"image": image}}
+    form = {**options, "properties": {**options["properties"], "image": image}, "required": ["image"]}
     operation["requestBody"] = {
         "required": True,
         "content": {

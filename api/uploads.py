@@ -16,7 +16,7 @@ from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from api.body import encodable_kind, media_type, validated
+from api.body import encodable_kind, from_strings, media_type, validated
 from api.dataset_schemas import UploadQuery
 from api.deps import Services
 from api.errors import Problem, invalid
@@ -63,7 +63,7 @@ async def upload(request: Request, services: Services) -> tuple[DatasetRecord, b
         raise Problem("unsupported-media-type", detail)
     _must_be_private(services)
     key = idempotency_key(request)
-    asked = validated(UploadQuery, dict(request.query_params))
+    asked = validated(UploadQuery, from_strings(UploadQuery, dict(request.query_params)))
     if asked.offset and (key is None or kind == FORM):
         raise invalid([("/offset", "goes on with an upload of the same Idempotency-Key, sent as application/zip")])
     name = Uploads.name_of(services.caller.owner, key) if key else new_id("up")
@@ -72,7 +72,7 @@ async def upload(request: Request, services: Services) -> tuple[DatasetRecord, b
         keep = False
         try:
             fields = await _receive(request, services, file, asked.offset, kind == FORM)
-            title = validated(UploadQuery, {**fields, **request.query_params}).name
+            title = validated(UploadQuery, from_strings(UploadQuery, {**fields, **request.query_params})).name
             if title is None:
                 raise invalid([("/name", "is required: /datasets?name=photos, or a field of the form")])
             return await run_in_threadpool(_finish, services, file, title, key)
@@ -90,9 +90,7 @@ async def upload(request: Request, services: Services) -> tuple[DatasetRecord, b
 def _must_be_private(services: Services) -> None:
     """Raises Problem 409 where folders below the data root, which anybody may name, would be uploads."""
     if services.settings.datasets.resolve().is_relative_to(services.settings.data_root.resolve()):
-        raise Problem(
-            "conflict", "Uploads are off here: IMPRINT_HOME lies below IMPRINT_DATA_ROOT, where all may read; move one."
-        )
+        raise Problem("conflict", "Uploads are off: IMPRINT_HOME lies below IMPRINT_DATA_ROOT, where all may read; move one.")
 
 
 async def _receive(request: Request, services: Services, file: BinaryIO, offset: int, in_form: bool) -> dict[str, str]:

@@ -153,32 +153,31 @@ def pages(port: int, ids: list[str], clients: int, seconds: float) -> list[tuple
     return [(name, put_requests(port, [("GET", path, b"")], clients, seconds)) for name, path in asked.items()]
 
 
-def measure(kind: str, options: argparse.Namespace, folder: Path) -> list[Row]:
-    """All rows of one database."""
-    rows: list[Row] = []
+def measure(kind: str, options: argparse.Namespace, folder: Path) -> Iterator[Row]:
+    """All rows of one database, one after the other."""
+    seconds, clients = options.seconds, options.clients
     with database(kind, folder) as url, valkey(folder) as broker, api(folder, url, broker) as port:
         queue = f"{options.queued:,} queued"
-        posted = put_requests(port, [("POST", "/jobs", BODY)], options.clients, count=options.queued)
-        rows.append((f"filling the queue to {options.queued:,}", "POST /jobs", posted))
-        posted = put_requests(port, [("POST", "/jobs", BODY)], options.clients, options.seconds)
-        rows.append((queue, "POST /jobs", posted))
-        each = [("GET", f"/jobs/{job}", b"") for job in posted.ids[:500]]
-        looked = put_requests(port, each, options.clients, options.seconds)
-        rows.append((queue, "GET /jobs/<id>", looked))
-        half = put_requests(port, each, options.clients, options.seconds, rate=looked.rate / 2)
-        rows.append((queue, "GET /jobs/<id>, at half that rate", half))
-        rows += [(queue, name, seen) for name, seen in pages(port, posted.ids, 2, options.seconds / 3)]
-        rows.append((queue, "a pass of the sweeper", sweep(url)))
+        filled = put_requests(port, [("POST", "/jobs", BODY)], clients, count=options.queued)
+        yield f"filling the queue to {options.queued:,}", "POST /jobs", filled
+        yield queue, "POST /jobs", put_requests(port, [("POST", "/jobs", BODY)], clients, seconds)
+        each = [("GET", f"/jobs/{job}", b"") for job in filled.ids[:500]]
+        looked = put_requests(port, each, clients, seconds)
+        yield queue, "GET /jobs/<id>", looked
+        yield queue, "GET /jobs/<id>, at half that rate", put_requests(port, each, clients, seconds, rate=looked.rate / 2)
+        for name, seen in pages(port, filled.ids, 2, seconds / 3):
+            yield queue, name, seen
+        yield queue, "a pass of the sweeper", sweep(url)
         if options.finished:
             ids = finish(url, options.finished)
             done = f"{options.finished:,} finished"
             each = [("GET", f"/jobs/{job}", b"") for job in ids[:: max(1, len(ids) // 2000)]]
-            rows.append((done, "GET /jobs/<id>", put_requests(port, each, options.clients, options.seconds)))
+            yield done, "GET /jobs/<id>", put_requests(port, each, clients, seconds)
             metrics = [("GET", path + "/metrics", b"") for _, path, _ in each]
-            rows.append((done, "GET /jobs/<id>/metrics", put_requests(port, metrics, 2, options.seconds / 3)))
-            rows += [(done, name, seen) for name, seen in pages(port, ids, 2, options.seconds / 3)]
-            rows.append((done, "a pass of the sweeper", sweep(url)))
-    return rows
+            yield done, "GET /jobs/<id>/metrics", put_requests(port, metrics, 2, seconds / 3)
+            for name, seen in pages(port, ids, 2, seconds / 3):
+                yield done, name, seen
+            yield done, "a pass of the sweeper", sweep(url)
 
 
 def main() -> int:

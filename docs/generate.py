@@ -1,5 +1,5 @@
-"""Writes the generated parts of the documentation: the tables of presets and methods, the API's calls,
-the command's commands and openapi.json.
+"""Writes the generated parts of the documentation: the tables of presets and methods, the API's calls and openapi.json, the
+statuses that the command ends with, the pages of reference/ and the drawing of a job's states.
 
 `python docs/generate.py` writes them; `python docs/generate.py --check` fails when they are not what the code says.
 """
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).parent
+if str(DOCS) not in sys.path:
+    sys.path.insert(0, str(DOCS))
 
 
 def presets_table() -> str:
@@ -54,8 +56,9 @@ def _cost(cost: dict[str, Any]) -> str:
 
 
 def calls(document: dict[str, Any]) -> str:
-    """Each call with its parameters and an example of its body and of its answer."""
+    """Each call with its parameters and an example of its body and of its answer; an answer that was shown is linked."""
     parts = []
+    shown: dict[str, str] = {}  # the schema's name: the heading below which its example stands
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             about = f"{operation['summary']}. {_one_line(operation.get('description', ''))}".rstrip()
@@ -64,7 +67,7 @@ def calls(document: dict[str, Any]) -> str:
                 parts.append("\n".join(f"- `{each['name']}`: {_one_line(_described(each))}" for each in query))
             for kind, content in operation.get("requestBody", {}).get("content", {}).items():
                 parts += _examples(kind, content)
-            parts += _answer(document, operation)
+            parts += _answer(document, operation, f"{method.upper()} {path}", shown)
     return "\n\n".join(parts)
 
 
@@ -93,12 +96,15 @@ def _short(text: str) -> str:
     return text if start < 0 else text[: start + 27] + "…" + text[text.index('"', start) :]
 
 
-def _answer(document: dict[str, Any], operation: dict[str, Any]) -> list[str]:
+def _answer(document: dict[str, Any], operation: dict[str, Any], here: str, shown: dict[str, str]) -> list[str]:
     for status, response in operation["responses"].items():
         schema = response.get("content", {}).get("application/json", {}).get("schema", {}) if status.startswith("2") else {}
         name = schema.get("$ref", "").rpartition("/")[2]
         examples = document["components"]["schemas"].get(name, {}).get("examples")
+        if examples and name in shown:
+            return [f"Answers {status} as [{shown[name]}](#{_anchor(shown[name])})."]
         if examples:
+            shown[name] = here
             return [f"Answers {status}:\n\n```json\n{json.dumps(examples[0], ensure_ascii=False, indent=1)}\n```"]
     return []
 
@@ -112,32 +118,9 @@ def exits_table() -> str:
     )
 
 
-def commands() -> str:
-    """Each command with its arguments and options."""
-    import typer.main
-
-    from imprint.cli import app
-
-    return "\n\n".join(_commands(typer.main.get_command(app), ("imprint",)))
-
-
-def _commands(group: Any, above: tuple[str, ...]) -> list[str]:
-    parts = []
-    for name, command in group.commands.items():
-        whole = (*above, name)
-        if hasattr(command, "commands"):
-            parts += _commands(command, whole)
-            continue
-        taken = [each for each in command.params if each.param_type_name == "argument"]
-        usage = " ".join([*whole, *(each.metavar or each.name.upper() for each in taken)])
-        lines = [f"- `{each.metavar or each.name.upper()}`: {_help(each)}" for each in taken]
-        lines += [f"- `{', '.join(each.opts)}`: {_help(each)}" for each in command.params if each.param_type_name == "option"]
-        parts.append(f"### {' '.join(whole)}\n\n`{usage}`: {_one_line(command.help or '')}\n\n" + "\n".join(lines))
-    return parts
-
-
-def _help(parameter: Any) -> str:
-    return _one_line(getattr(parameter, "help", None) or "")
+def _anchor(heading: str) -> str:
+    """As GitHub and the site make it."""
+    return "".join(each for each in heading.lower() if each.isalnum() or each in " -_").replace(" ", "-")
 
 
 def filled(page: str, part: str, text: str) -> str:
@@ -149,6 +132,8 @@ def filled(page: str, part: str, text: str) -> str:
 
 def pages() -> dict[Path, str]:
     """What each generated file should hold."""
+    from generators import cli, client, spec, states
+
     from api.main import create_app
 
     document = create_app(warm=False).openapi()
@@ -156,10 +141,12 @@ def pages() -> dict[Path, str]:
     return {
         DOCS / "methods.md": filled(methods, "methods", methods_table()),
         DOCS / "api.md": filled((DOCS / "api.md").read_text(encoding="utf-8"), "calls", calls(document)),
-        DOCS / "cli.md": filled(
-            filled((DOCS / "cli.md").read_text(encoding="utf-8"), "exits", exits_table()), "commands", commands()
-        ),
+        DOCS / "cli.md": filled((DOCS / "cli.md").read_text(encoding="utf-8"), "exits", exits_table()),
         DOCS / "openapi.json": json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n",
+        DOCS / "reference" / "spec.md": spec.page(document),
+        DOCS / "reference" / "cli.md": cli.page(),
+        DOCS / "reference" / "python.md": client.page(),
+        DOCS / "pictures" / "job-states.svg": states.svg(),
     }
 
 

@@ -27,7 +27,7 @@ class AsyncTransport:
     async def close(self) -> None:
         await self.http.aclose()
 
-    async def send(self, call: Call) -> httpx.Response:
+    async def answer_to(self, call: Call) -> httpx.Response:
         """The answer, when it is a success; tried as often as Attempts says."""
         attempts = Attempts(self.base_url, call)
         while True:
@@ -67,7 +67,7 @@ class Awaiting:
 
     async def __call__(self, step: Step) -> Any:
         if isinstance(step, Call):
-            return await self._transport.send(step)
+            return await self._transport.answer_to(step)
         if isinstance(step, Pause):
             return await asyncio.sleep(step.seconds)
         if isinstance(step, Work):

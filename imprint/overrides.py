@@ -17,7 +17,7 @@ def parse(text: str) -> tuple[list[str], Any]:
         raise UsageError(f"--set {text!r} is not of the form section.field=value", "for example: --set method.queue_size=4096")
     try:
         return parts, json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter: thousands of brackets
         return parts, value
 
 

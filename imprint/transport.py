@@ -89,7 +89,7 @@ class Transport:
     def close(self) -> None:
         self._finish()
 
-    def send(self, call: Call) -> httpx.Response:
+    def answer_to(self, call: Call) -> httpx.Response:
         """The answer, when it is a success; tried as often as Attempts says."""
         attempts = Attempts(self.base_url, call)
         while True:
@@ -117,7 +117,7 @@ class Blocking:
 
     def __call__(self, step: Step) -> Any:
         if isinstance(step, Call):
-            return self._transport.send(step)
+            return self._transport.answer_to(step)
         if isinstance(step, Pause):
             return time.sleep(step.seconds)
         if isinstance(step, Work):

@@ -117,8 +117,8 @@ class Repository(Lifecycle, Catalogue):
     def _room(session: Session, owner: str, most: int | None) -> None:
         if most is None:
             return
-        last = select(Job.id).where(Job.owner == owner, Job.status == JobStatus.QUEUED).order_by(Job.id).offset(most - 1).limit(1)
-        if session.scalar(last) is not None:
+        queued = select(Job.id).where(Job.owner == owner, Job.status == JobStatus.QUEUED).order_by(Job.id)
+        if most <= 0 or session.scalar(queued.offset(most - 1).limit(1)) is not None:
             raise TooMany(f"{most} jobs wait in the queue already, the most that one owner may have there; cancel some, or wait")
 
     # Reading

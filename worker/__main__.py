@@ -22,6 +22,7 @@ def main() -> int:
 
     app.worker_main(
         [
+            "--quiet",  # no banner among the lines of the log
             "worker",
             "--pool=threads",
             f"--concurrency={settings.worker_slots}",

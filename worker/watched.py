@@ -36,11 +36,11 @@ class Run:
         if self._phase is None and name is not None and tracing.on():
             self._phase = (name, now)
 
-    def exited(self, status: int | None) -> None:
-        """The trainer has ended, as far as is known."""
+    def exited(self, status: int) -> None:
+        """The trainer has ended."""
         self.phase(None)
         if self._trainer is not None:
-            self._trainer.set_attribute("process.exit.code", -1 if status is None else status)
+            self._trainer.set_attribute("process.exit.code", status)
             if status not in (0, 3):
                 tracing.failed(self._trainer, f"exit status {status}")
         self.close()

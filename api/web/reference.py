@@ -15,8 +15,11 @@ from api.web import shell
 
 
 def page(request: Request, openapi: dict[str, Any]) -> HTMLResponse:
-    """Everything in the OpenAPI document, in its frame."""
-    return shell.page(request, "reference.html", "API", body=Markup(reference(openapi)))
+    """Everything in the OpenAPI document, in its frame; written once."""
+    state = request.app.state
+    if not hasattr(state, "reference"):
+        state.reference = Markup(reference(openapi))
+    return shell.page(request, "reference.html", "API", body=state.reference)
 
 
 def reference(openapi: dict[str, Any]) -> str:

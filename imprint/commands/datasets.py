@@ -75,7 +75,10 @@ def list_datasets(
 
 
 @app.command()
-def delete(dataset: DatasetId, server: Server = None) -> None:
+def delete(dataset: DatasetId, server: Server = None, as_json: AsJson = False) -> None:
     """Forget a registered folder, or remove what was uploaded; refused while a queued, running or paused job uses it."""
     connect(server).delete_dataset(dataset)
-    console().print(f"deleted {dataset}", markup=False)
+    if as_json:
+        print(json.dumps({"id": dataset, "deleted": True}))
+    else:
+        console().print(f"deleted {dataset}", markup=False)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from imprint.commands.options import AsJson, EncoderName, Server, connect, console
+from imprint.commands.options import AsJson, EncoderName, Server, connect, console, job_id
 
 REPORT_EPILOG = """
 [bold]Examples[/bold]
@@ -20,7 +20,7 @@ REPORT_EPILOG = """
 
 
 def index(
-    vectors: Annotated[str, typer.Argument(metavar="JOB", help="The id of an embed job that has succeeded.")],
+    vectors: Annotated[str, typer.Argument(metavar="JOB", help="The id of an embed job that has succeeded, or `latest`.")],
     encoder: EncoderName = "latest",
     as_json: AsJson = False,
     server: Server = None,
@@ -29,7 +29,7 @@ def index(
     from imprint import progress
 
     client = connect(server)
-    job = client.index(encoder).build(vectors)
+    job = client.index(encoder).build(job_id(client, vectors))
     if as_json:
         job = client.wait(job.id)
         print(json.dumps(job.raw))

@@ -79,7 +79,7 @@ def log(
 
 
 @app.command()
-def test(webhook: Id, server: Server = None) -> None:
+def test(webhook: Id, server: Server = None, as_json: AsJson = False) -> None:
     """Send a test message and say how it went."""
     from imprint.errors import ImprintError
 
@@ -89,7 +89,7 @@ def test(webhook: Id, server: Server = None) -> None:
         while time.monotonic() < deadline:
             now = next((each for each in client.deliveries(webhook, limit=20) if each["id"] == sent["id"]), sent)
             if now["status"] == "delivered":
-                console().print(f"delivered: answered {now['answer']}.")
+                _say(f"delivered: answered {now['answer']}.", now, as_json)
                 return
             if now["error"]:
                 raise ImprintError(f"not taken: {now['error']}", "it is tried again by itself; see: imprint webhooks log")
@@ -98,24 +98,31 @@ def test(webhook: Id, server: Server = None) -> None:
 
 
 @app.command()
-def enable(webhook: Id, server: Server = None) -> None:
+def enable(webhook: Id, server: Server = None, as_json: AsJson = False) -> None:
     """Send to a webhook again, what waits at once."""
     with connect(server) as client:
         client.enable_webhook(webhook)
-    console().print(f"{webhook} is enabled.", markup=False)
+    _say(f"{webhook} is enabled.", {"id": webhook, "enabled": True}, as_json)
 
 
 @app.command()
-def disable(webhook: Id, server: Server = None) -> None:
+def disable(webhook: Id, server: Server = None, as_json: AsJson = False) -> None:
     """Send nothing to a webhook until it is enabled."""
     with connect(server) as client:
         client.enable_webhook(webhook, False)
-    console().print(f"{webhook} is disabled.", markup=False)
+    _say(f"{webhook} is disabled.", {"id": webhook, "enabled": False}, as_json)
 
 
 @app.command()
-def delete(webhook: Id, server: Server = None) -> None:
+def delete(webhook: Id, server: Server = None, as_json: AsJson = False) -> None:
     """Delete a webhook and its messages."""
     with connect(server) as client:
         client.delete_webhook(webhook)
-    console().print(f"{webhook} is deleted.", markup=False)
+    _say(f"{webhook} is deleted.", {"id": webhook, "deleted": True}, as_json)
+
+
+def _say(text: str, what: dict[str, object], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(what))
+    else:
+        console().print(text, markup=False)

@@ -23,6 +23,7 @@ from torch import Tensor
 
 MOST_PICKLE = 16 * 2**20  # bytes of data.pkl; that of a ResNet-152 with its optimiser has 300,000
 MOST_ENTRIES = 200_000
+MOST_READ = 8  # times the size of the file: tensors may share memory, but not without end
 _DTYPES = {
     "FloatStorage": torch.float32, "DoubleStorage": torch.float64, "HalfStorage": torch.float16,
     "BFloat16Storage": torch.bfloat16,
@@ -176,6 +177,7 @@ class Checkpoint:
 
     def __init__(self, path: Path) -> None:
         """Raises Refused."""
+        self._left = MOST_READ * path.stat().st_size
         try:
             self._zip = zipfile.ZipFile(path)
             self.content = self._unpickled()
@@ -203,6 +205,9 @@ class Checkpoint:
 
     def tensor(self, lazy: Lazy) -> Tensor:
         """Read one, contiguous. Raises Refused."""
+        self._left -= lazy.storage.count * lazy.storage.dtype.itemsize
+        if self._left < 0:
+            raise Refused("its tensors share their memory so often that reading them would take too long")
         try:
             data = bytearray(self._zip.read(f"{self._folder}data/{lazy.storage.key}"))
         except (KeyError, zipfile.BadZipFile, OSError) as error:

@@ -63,7 +63,7 @@ def card(
     parts = [
         _front(manifest, facts, form),
         f"# {title}",
-        f"An image encoder: a picture in, a vector of {manifest.dim} numbers out. Pretrained without labels by Imprint.",
+        f"An image encoder: a picture in, a vector of {manifest.dim} numbers out. {_origin(manifest)}",
         _rows(_what(manifest, facts)),
         f"## Load it\n\n{RECIPES[form].what}\n\n```\npip install {needs(form, manifest)}\n```\n\n"
         f"In this folder, beside a `picture.jpg`:\n\n```python\n{program(form, manifest)}```",
@@ -80,6 +80,12 @@ def card(
     parts.append(f"## Limits\n\n{_limits(manifest)}")
     parts.append(f"## License\n\n{_text(facts.license) if facts.license else NOT_STATED}")
     return "\n\n".join(parts) + "\n"
+
+
+def _origin(manifest: Manifest) -> str:
+    if manifest.imported is not None:
+        return "Trained elsewhere, and imported into Imprint."
+    return "Pretrained without labels by Imprint."
 
 
 def _front(manifest: Manifest, facts: CardFacts, form: Form) -> str:

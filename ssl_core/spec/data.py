@@ -136,7 +136,7 @@ class DatasetData(_DataBase):
     """A dataset registered with the service (POST /datasets)."""
 
     source: Literal["dataset"] = "dataset"
-    id: str = Field(pattern=DATASET_ID)
+    id: str = Field(pattern=DATASET_ID, description="As POST /datasets answered.")
 
 
 DataConfig = Annotated[

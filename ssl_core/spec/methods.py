@@ -93,10 +93,10 @@ class VICRegConfig(MethodBase):
     branches: BranchesConfig = BranchesConfig(
         projector=HeadConfig(layers=3, norm="bn", hidden_dim=2048, out_dim=2048), target="shared", normalize=False
     )
-    invariance_weight: float = Field(25.0, ge=0)
-    variance_weight: float = Field(25.0, ge=0)
-    covariance_weight: float = Field(1.0, ge=0)
-    variance_epsilon: float = Field(1e-4, gt=0)
+    invariance_weight: float = Field(25.0, ge=0, description="Of the distance between the two views' outputs.")
+    variance_weight: float = Field(25.0, ge=0, description="Of dimensions whose standard deviation is below 1.")
+    covariance_weight: float = Field(1.0, ge=0, description="Of dimensions that say the same.")
+    variance_epsilon: float = Field(1e-4, gt=0, description="Added to variances before their square root is taken.")
     variance_term: Literal["paper", "reference"] = Field(
         "paper", description="paper: the mean of the two views' hinge terms. reference: their sum, twice as much."
     )

@@ -20,7 +20,7 @@ class SwAVConfig(MethodBase):
     prototypes: int = Field(3000, ge=2, le=2**20, description="K, some ten times the number of kinds of images expected.")
     temperature: float = Field(0.1, gt=0, le=10, description="Divides the similarities with the prototypes.")
     epsilon: float = Field(0.05, gt=0, le=10, description="Sinkhorn-Knopp's: the smaller, the harder the assignments.")
-    sinkhorn_iterations: int = Field(3, ge=1, le=100)
+    sinkhorn_iterations: int = Field(3, ge=1, le=100, description="How often rows and columns are normalised in turn.")
     queue_size: int = Field(
         0,
         ge=0,
@@ -50,7 +50,7 @@ class DINOConfig(MethodBase):
         momentum_schedule="cosine",
     )
     prototypes: int = Field(65536, ge=2, le=2**20, description="K, the number of outputs.")
-    student_temperature: float = Field(0.1, gt=0, le=10)
+    student_temperature: float = Field(0.1, gt=0, le=10, description="Divides the student's outputs before their softmax.")
     teacher_temperature: float = Field(0.04, gt=0, le=10, description="After its warm-up; above 0.07 training becomes unstable.")
     teacher_temperature_start: float = Field(0.04, gt=0, le=10, description="In the first step; from there it rises in a line.")
     teacher_warmup_epochs: float = Field(0.0, ge=0, description="Epochs in which the teacher's temperature rises, per step.")

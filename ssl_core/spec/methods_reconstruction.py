@@ -20,7 +20,7 @@ class LeJEPAConfig(MethodBase):
     sigreg_weight: float = Field(0.05, ge=0, le=1, description="λ: the loss is λ·SIGReg + (1 - λ)·invariance.")
     slices: int = Field(1024, ge=1, le=2**16, description="Random directions, new ones in each step.")
     knots: int = Field(17, ge=2, le=1024, description="Points at which characteristic functions are compared, 0 to t_max.")
-    t_max: float = Field(3.0, gt=0, le=100)
+    t_max: float = Field(3.0, gt=0, le=100, description="Up to where characteristic functions are compared.")
 
     @model_validator(mode="after")
     def _one_network(self) -> LeJEPAConfig:
@@ -54,8 +54,8 @@ class MAEConfig(MethodBase):
         "learned: those that the network has, trained with it; to go on from encoder.weights.",
     )
     decoder_depth: int = Field(8, ge=1, le=48, description="Transformer blocks of the decoder, which is not served.")
-    decoder_width: int = Field(512, ge=4, le=8192, multiple_of=4)
-    decoder_heads: int = Field(16, ge=1, le=256)
+    decoder_width: int = Field(512, ge=4, le=8192, multiple_of=4, description="Numbers in each of its tokens.")
+    decoder_heads: int = Field(16, ge=1, le=256, description="Of its attention; they divide its width.")
 
     @model_validator(mode="after")
     def _decoder_divides(self) -> MAEConfig:

@@ -14,8 +14,8 @@ NormName = Literal["bn", "ln", "gn", "br"]
 class HeadConfig(Config):
     """A multilayer perceptron: (layers - 1) × [linear, norm, activation], then a linear layer. 0 layers: the identity."""
 
-    layers: int = Field(2, ge=0, le=8)
-    hidden_dim: int = Field(512, ge=1, le=65536)
+    layers: int = Field(2, ge=0, le=8, description="Linear layers.")
+    hidden_dim: int = Field(512, ge=1, le=65536, description="Width between the layers.")
     out_dim: int = Field(128, ge=1, le=65536, description="Unused when layers is 0.")
     activation: Literal["relu", "gelu"] = Field("relu", description="Between the layers, after the norm.")
     norm: NormName | None = Field(

@@ -17,7 +17,7 @@ class OptimConfig(Config):
     lr: float = Field(0.06, gt=0, le=1000, description="Peak learning rate for the whole batch; not rescaled by the batch size.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Of sgd and lars; the first beta of adamw.")
     beta2: float = Field(0.999, ge=0, lt=1, description="Of adamw: the decay of the mean squared gradient.")
-    weight_decay: float = Field(5e-4, ge=0, le=1)
+    weight_decay: float = Field(5e-4, ge=0, le=1, description="Added to the gradient; of adamw, taken off the weights.")
     final_weight_decay: float | None = Field(
         None, ge=0, le=1, description="Weight decay of the last step, reached along half a cosine per step; null: it is constant."
     )
@@ -30,7 +30,7 @@ class OptimConfig(Config):
         description="sum_of_norms: ‖g‖ + wd·‖w‖ (You et al. 2017). norm_of_sum: ‖g + wd·w‖ (the BYOL and SimCLR code).",
     )
     warmup_epochs: float = Field(0.0, ge=0, description="Epochs of linear warm-up from 0, counted in steps.")
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "constant"] = Field("cosine", description="Of the learning rate after warm-up, per step.")
     final_lr: float = Field(0.0, ge=0, description="Learning rate at the end of the cosine.")
 
     @model_validator(mode="after")
@@ -58,7 +58,7 @@ class EarlyStopConfig(Config):
 class TrainerConfig(Config):
     """How long and on what."""
 
-    max_epochs: int = Field(100, ge=1, le=100_000)
+    max_epochs: int = Field(100, ge=1, le=100_000, description="How often each picture is seen.")
     batch_size: Annotated[int, Field(ge=2, le=65536)] | Literal["auto"] = Field(
         256,
         description="Images per optimiser step, over all devices. auto: the largest power of two that fits into memory, found "
@@ -86,8 +86,8 @@ class TrainerConfig(Config):
     devices: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = Field(
         "auto", description="GPUs (or, without any, CPU processes) of one machine; auto: all GPUs, or one process."
     )
-    seed: int = Field(0, ge=0, lt=2**31)
-    log_every_steps: int = Field(10, ge=1)
+    seed: int = Field(0, ge=0, lt=2**31, description="Of everything random: first weights, order, views.")
+    log_every_steps: int = Field(10, ge=1, description="Steps from report to report.")
     checkpoint_every_seconds: float = Field(60.0, gt=0, description="At most this much work is repeated after a crash.")
     gradient_clip: float | None = Field(None, gt=0, description="Largest gradient norm.")
     on_collapse: Literal["warn", "stop"] = Field(
@@ -125,7 +125,7 @@ class EvaluateConfig(Config):
     knn_k: int = Field(
         20, ge=1, le=1000, description="Neighbours that vote, weighted by exp(similarity / temperature) (Wu et al. 2018)."
     )
-    knn_temperature: float = Field(0.07, gt=0)
+    knn_temperature: float = Field(0.07, gt=0, description="Of kNN: the smaller, the more the nearest count.")
     linear: Literal["logistic", "off"] = Field(
         "logistic", description="A logistic regression on the features of the labelled part."
     )

@@ -21,6 +21,7 @@ from jobs.outbox import TYPES
 from jobs.records import DatasetDraft, JobDraft, ResultDraft
 from jobs.secret import new_secret
 from jobs.webhooks import Webhooks
+from ssl_core.mapping.table import Columns, write_map
 from ssl_core.spec.index import IndexSpec
 from support.vectors import write_vectors
 from worker.supervisor import Supervisor
@@ -30,11 +31,9 @@ WEBHOOK = "webhook_id"
 LOOKS, USES, CHANGES, LISTS, OPEN = "looks", "uses", "changes", "lists", "open"
 
 # (method, path): what it does, and the body it is sent with. {ids} in a body are those of the victim.
+EMBED = {"kind": "embed", "encoder": "{encoder_id}", "data": {"source": "dataset", "id": "{dataset_id}"}}
 ROUTES: dict[tuple[str, str], tuple[str, dict[str, Any] | None]] = {
-    ("post", "/jobs"): (
-        CHANGES,
-        {"kind": "embed", "encoder": "{encoder_id}", "data": {"source": "dataset", "id": "{dataset_id}"}},
-    ),
+    ("post", "/jobs"): (CHANGES, EMBED),
     ("get", "/jobs"): (LISTS, None),
     ("get", "/jobs/{job_id}"): (LOOKS, None),
     ("patch", "/jobs/{job_id}"): (CHANGES, {"shared": False}),
@@ -62,8 +61,10 @@ ROUTES: dict[tuple[str, str], tuple[str, dict[str, Any] | None]] = {
     ("put", "/aliases/{name}"): (CHANGES, {"encoder": "{encoder_id}"}),
     ("post", "/datasets"): (CHANGES, {"name": "mine", "path": "photos"}),
     ("get", "/datasets"): (LISTS, None),
+    ("get", "/datasets/uploads"): (LOOKS, None),
     ("get", "/datasets/{dataset_id}"): (LOOKS, None),
     ("get", "/datasets/{dataset_id}/samples"): (LOOKS, None),
+    ("delete", "/datasets/{dataset_id}"): (CHANGES, None),
     ("post", "/embed"): (USES, {"encoder": "{encoder_id}", "images": ["{picture}"]}),
     ("post", "/v1/embeddings"): (USES, {"model": "{encoder_id}", "input": ["{picture}"]}),
     ("get", "/v1/models"): (LISTS, None),
@@ -76,11 +77,22 @@ ROUTES: dict[tuple[str, str], tuple[str, dict[str, Any] | None]] = {
     ("delete", "/webhooks/{webhook_id}"): (CHANGES, None),
     ("post", "/webhooks/{webhook_id}/test"): (CHANGES, None),
     ("get", "/webhooks/{webhook_id}/deliveries"): (LOOKS, None),
+    ("get", "/jobs/{job_id}/map"): (LOOKS, None),
+    ("get", "/jobs/{job_id}/map/points"): (LOOKS, None),
+    ("get", "/jobs/{job_id}/map/points.bin"): (LOOKS, None),
+    ("get", "/jobs/{job_id}/map/points.arrow"): (LOOKS, None),
+    ("get", "/jobs/{job_id}/map/points/{row}"): (LOOKS, None),
+    ("get", "/jobs/{job_id}/map/duplicates"): (LOOKS, None),
+    ("get", "/jobs/{job_id}/map/thumbnails/{row}"): (LOOKS, None),
+    ("post", "/jobs/{job_id}/map/export"): (USES, {"rows": [0], "format": "csv"}),
+    ("post", "/encoders"): (CHANGES, None),
+    ("get", "/encoders/{encoder_id}/card"): (LOOKS, None),
+    ("get", "/encoders/{encoder_id}/export"): (LOOKS, None),
     ("get", "/livez"): (OPEN, None),
     ("get", "/readyz"): (OPEN, None),
     ("get", "/metrics"): ("metrics", None),
 }
-MAKES = {("post", "/datasets"), ("post", "/webhooks")}  # of nothing that is there
+MAKES = {("post", "/datasets"), ("post", "/webhooks"), ("post", "/encoders")}  # of nothing that is there
 PAGES = ("/", "/docs", "/openapi.json", "/ui/new", "/ui/jobs/{job_id}")
 NOT_VISIBLE = {404, 422}  # 422: the body names what is not there
 
@@ -99,6 +111,7 @@ class World:
                 text = text.replace("{" + name + "}", value)
             return text
 
+        path = path.replace("/jobs/{job_id}/map", "/jobs/{map_id}/map")  # of a job that has one
         sent = {} if body is None else {"content": filled(json.dumps(body)), "headers": {"Content-Type": "application/json"}}
         sent["headers"] = {**sent.get("headers", {}), **headers}  # type: ignore[dict-item]
         if key is not None:
@@ -127,6 +140,8 @@ def world(start, put_encoder, exported, picture, tmp_path_factory):
                 DATASET: dataset.id,
                 WEBHOOK: Webhooks(mine.database, mine.caller).create("https://example.org/hook", TYPES)[1].id,
                 "vectors_id": vectors,
+                "map_id": _map(mine, running, str(job.encoder_id), vectors),
+                "row": "0",
                 NAME: "new-name",
                 MODEL: job.encoder_id,
                 PART: "part-00000.parquet",
@@ -159,6 +174,31 @@ def _vectors(repository: Any, running: Any, encoder: str, *, indexed: bool) -> s
     index = repository.create(JobDraft(None, "index", "index", spec)).id
     Supervisor(running.services.repository, running.services.settings).run(index)
     assert repository.get(index).status == "succeeded"
+    return str(job)
+
+
+def _map(repository: Any, running: Any, encoder: str, vectors: str) -> str:
+    """The id of a map job of those pictures."""
+    spec = {"kind": "map", "encoder": encoder, "vectors": vectors, "data": {"source": "folder", "path": "photos"}}
+    job = repository.create(JobDraft(None, "map", "map", spec)).id
+    repository.claim(job, "test", 60)
+    folder = running.home / "maps" / f"{job}.1"
+    folder.mkdir(parents=True)
+    nothing = np.zeros(3, np.float32)
+    nearest = np.array([[1, 2], [0, 2], [0, 1]], np.int32)
+    paths = [f"{row}.png" for row in range(3)]
+    write_map(folder, Columns(paths, np.zeros((3, 2), np.float32), nothing.astype(np.int32), nothing, nearest, nearest * 0.5))
+    facts = {
+        "count": 3,
+        "left_out": 0,
+        "dim": 512,
+        "landmarks": 3,
+        "clusters": 1,
+        "unclustered": 0,
+        "seconds": 1.0,
+        "size_bytes": 1,
+    }
+    repository.finish(job, 1, ResultDraft(str(folder.relative_to(running.home)), facts))
     return str(job)
 
 
@@ -235,7 +275,7 @@ def test_an_encoder_in_memory_is_not_served_to_others(world):
 
 def test_the_owner_and_the_admin_see_them(world):
     for (method, path), (does, body) in ROUTES.items():
-        if does not in (LOOKS, USES) or path.endswith(("/preview", "/vectors", "/{part}", "/result")):
+        if does not in (LOOKS, USES) or path.endswith(("/preview", "/vectors", "/{part}", "/result", "/uploads", "}/export")):
             continue  # of these there is nothing to see here
         for key in ("alice", "admin"):
             answer = world.send(method, path, key, "alice", body)

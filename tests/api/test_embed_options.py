@@ -156,3 +156,11 @@ class TestBounds:
         finally:
             service.services.draining.clear()
         assert answer.status_code == 503 and int(answer.headers["retry-after"]) >= 1
+
+
+def test_local_features_of_nothing_but_unreadable_pictures(service, published):
+    """Every picture gets null and its error; there is no row to shape."""
+    body = {"images": ["YI", "%"], "layer": "patch", "on_error": "null", "encoder": published.encoder_id}
+    answer = service.http.post("/embed", json=body)
+    assert answer.status_code == 200, answer.text
+    assert [each["embedding"] for each in answer.json()["data"]] == [None, None]

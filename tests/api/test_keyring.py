@@ -101,7 +101,7 @@ def test_a_key_leaves_no_trace(start, put_encoder, exported, picture, tmp_path, 
         wrong = "canary-that-is-wrong"
         secrets = (settings_key, stored, wrong)
         ids = {"job_id": job.id, "encoder_id": str(job.encoder_id), "name": "n", "model": "latest", "part": "x"}
-        ids["dataset_id"] = "ds_" + "0" * 26
+        ids |= {"dataset_id": "ds_" + "0" * 26, "webhook_id": "wh_" + "0" * 26, "row": "0"}
         answers = []
         for path, operations in running.http.get("/openapi.json", headers=bearer(stored)).json()["paths"].items():
             for method in operations:

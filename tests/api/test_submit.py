@@ -64,7 +64,7 @@ class TestAccepted:
         job = service.http.post("/jobs", json={"data": {"source": "digits"}}).json()
         first = "id name kind status phase requested attempt created_at started_at finished_at"
         expected = f"{first} progress metrics health spec encoder error"
-        assert list(job) == [*expected.split(), "labels", "notes", "data", "result", "owner", "shared", "links"]
+        assert list(job) == [*expected.split(), "labels", "notes", "data", "result", "owner", "shared", "tracking", "links"]
         assert job["created_at"].endswith("Z")
 
     def test_a_folder_below_the_data_root(self, service, photos):

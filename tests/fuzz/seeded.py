@@ -8,11 +8,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +59,23 @@ class Target:
         """Lines of its log that tell of a fault of the service."""
         text = self.log.read_text(errors="replace")
         return [line for line in text.splitlines() if "Traceback" in line or (" failed" in line and " ERROR " in line)]
+
+    def statuses(self) -> dict[str, int]:
+        """How many answers of which status it has counted itself."""
+        request = urllib.request.Request(f"{self.url}/metrics", headers={"Authorization": f"Bearer {KEY}"})
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20) as answer:
+            lines = answer.read().decode().splitlines()
+        found: Counter[str] = Counter()
+        for line in lines:
+            if counted := re.match(r'imprint_http_requests_total\{.*status="(\d+)".*\} (\S+)', line):
+                found[counted[1]] += int(float(counted[2]))
+        return dict(found)
+
+    def memory(self) -> int:
+        """MiB that the process has in memory (Linux; 0 elsewhere)."""
+        with contextlib.suppress(OSError):
+            return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 2**20
+        return 0
 
 
 def seed(home: Path) -> Seeded:

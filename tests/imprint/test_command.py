@@ -202,6 +202,40 @@ class TestEmbed:
         }  # fmt: skip
 
 
+class TestImport:
+    def test_the_file_is_sent_as_it_is(self, server: Any, tmp_path: Path) -> None:
+        """And what is said about it; then the job is waited for."""
+        content = os.urandom(700_000)  # three pieces
+        (tmp_path / "a b.ckpt").write_bytes(content)
+        done = {**JOB, "kind": "import", "status": "succeeded", "encoder": "enc_1"}
+        server.say({"body": {**JOB, "kind": "import"}}, {"body": done})
+        words = ("import", str(tmp_path / "a b.ckpt"), "--arch", "resnet18", "--mean", "0.5,0.5,0.5", "--server", server.url)
+        code, out, _ = run(*words, "--json")
+        assert code == 0 and json.loads(out)["encoder"] == "enc_1"
+        sent = server.seen[0]
+        assert sent.path == "/encoders?filename=a+b.ckpt&arch=resnet18&mean=0.5%2C0.5%2C0.5"
+        assert sent.body == content and sent.headers["content-type"] == "application/octet-stream"
+        with pytest.raises(UsageError, match="there is no file"):
+            run("import", "gone.ckpt", "--server", server.url)
+
+    def test_from_an_event_loop(self, server: Any, tmp_path: Path) -> None:
+        import asyncio
+
+        from imprint import AsyncClient
+
+        content = os.urandom(600_000)
+        (tmp_path / "w.pt").write_bytes(content)
+        server.say({"body": {**JOB, "kind": "import"}})
+
+        async def send() -> list[int]:
+            told: list[int] = []
+            async with AsyncClient(server.url) as client:
+                await client.import_encoder(tmp_path / "w.pt", on_progress=told.append)
+            return told
+
+        assert asyncio.run(send())[-1] == 600_000 and server.seen[0].body == content
+
+
 class TestExport:
     def zipped(self, **files: bytes) -> dict[str, Any]:
         file = io.BytesIO()

@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,14 +34,21 @@ def _as_from_a_terminal() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """The broker's socket lies below it, and a socket's path may have a hundred bytes."""
+    with tempfile.TemporaryDirectory(prefix="demo-") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
-    log = tmp_path / "demo.log"
+def test_an_interrupted_demo_leaves_nothing_behind(short_path: Path, number: signal.Signals) -> None:
+    log = short_path / "demo.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "imprint.demo"],
-            env={**os.environ, "TMPDIR": str(tmp_path)},
+            env={**os.environ, "TMPDIR": str(short_path)},
             stdout=output,
             stderr=subprocess.STDOUT,
             preexec_fn=_as_from_a_terminal,
@@ -48,14 +57,14 @@ def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path, number: signa
         deadline = time.monotonic() + 60
         while "Training" not in log.read_text() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)
-        assert process.poll() is None and of_this_demo(tmp_path), log.read_text()
+        assert process.poll() is None and of_this_demo(short_path), log.read_text()
         process.send_signal(number)
         assert process.wait(60) == 130, log.read_text()
     finally:
         process.kill()
         process.wait()
-    assert of_this_demo(tmp_path) == []
-    assert list(tmp_path.glob("imprint-*")) == []
+    assert of_this_demo(short_path) == []
+    assert list(short_path.glob("imprint-*")) == []
 
 
 def of_this_demo(folder: Path) -> list[str]:

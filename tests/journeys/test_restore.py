@@ -1,4 +1,4 @@
-"""A backup taken as docs/operations.md says, while jobs run; what is restored from it serves, and goes on."""
+"""A backup taken as docs/howto/backup.md says, while jobs run; what is restored from it serves, and goes on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.composed import free_port
 from support.journeys import Undisturbed, assert_same_weights, spec
 from support.service import Service
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "howto" / "backup.md"
 
 
 def back_up(home: Path, to: Path) -> None:

@@ -130,12 +130,12 @@ class TestFiles:
 
         read: list[Path] = []
 
-        def load_square(path: Path, size: int, short_side: int) -> NDArray[np.uint8]:
+        def load_file(path: Path, side: int, bounds: str | None) -> NDArray[np.uint8]:
             read.append(path)
-            return original(path, size, short_side)
+            return original(path, side, bounds)
 
-        original = store.load_square
-        monkeypatch.setattr(store, "load_square", load_square)
+        original = store.load_file
+        monkeypatch.setattr(store, "load_file", load_file)
         contact_sheet(spec_of({"source": "folder", "path": "photos"}, photos), photos, images=2)
         assert len(read) == 2
 

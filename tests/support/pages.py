@@ -46,8 +46,8 @@ def until(true: Callable[[], Any], what: str, seconds: float = 60) -> Any:
     return found
 
 
-def tab_to(page: Any, name: str | None = None, where: str = "() => false") -> None:
-    """Press Tab until an element of that name, or one for which the script `where` is true, has the focus, and shows it."""
+def tab_to(page: Any, name: str | None = None, where: str = "false") -> None:
+    """Press Tab until an element of that name, or one for which the expression `where` is true, has the focus, and shows it."""
     for _ in range(80):
         page.keyboard.press("Tab")
         if page.evaluate(_NAME) == name or page.evaluate(where):

@@ -94,7 +94,7 @@ def browse(web: Web, browser: Any) -> Iterator[Callable[..., Any]]:
     def open_page(path: str, who: str | None = "alice", **options: Any) -> Any:
         context = browser.new_context(base_url=web.address, **options)
         contexts.append(context)
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(60_000)
         if who is not None:
             log_in(context, web, who)
         page = context.new_page()

@@ -93,9 +93,9 @@ def test_colours_and_their_legend(page: Any) -> None:
     page.wait_for_function("document.querySelectorAll('.pictures tbody tr').length === 25")
     bright = page.evaluate(f"[...{FIELD}.painter.tints].filter((value, at) => at % 4 === 3 && value > 200).length")
     assert bright == 40 or page.evaluate(f"{FIELD}.painter.kind") == "canvas"
-    page.get_by_text("Outlier score", exact=True).first.click()
+    page.get_by_role("radio", name="Outlier score").check()
     assert "apart" in legend.inner_text() and page.url.endswith("?colour=outlier")
-    page.get_by_text("Cluster", exact=True).first.click()
+    page.get_by_role("radio", name="Cluster").check()
     assert "cluster" in legend.inner_text()
 
 

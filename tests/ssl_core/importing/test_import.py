@@ -198,6 +198,13 @@ class TestHostile:
         with pytest.raises(Refused, match="reaches beyond its memory"):
             Checkpoint(self.damaged(checkpoint, tmp_path, larger))
 
+    def test_memory_is_not_read_without_end(self, saved, tmp_path):
+        """A thousand names for one large tensor: small in the file, long to read."""
+        shared = torch.zeros(300_000)
+        content = saved(lambda content: content["state_dict"].update({f"model.x{i}": shared for i in range(1000)}))
+        with pytest.raises(ImportFailed, match="share their memory so often"):
+            imported(content, tmp_path / "out")
+
     def test_compressed_entries_are_refused(self, checkpoint, tmp_path):
         with zipfile.ZipFile(checkpoint()[0]) as old, zipfile.ZipFile(tmp_path / "bomb.ckpt", "w", zipfile.ZIP_DEFLATED) as new:
             for name in old.namelist():

@@ -53,7 +53,7 @@ export const post = (path, body, options) => api("POST", path, { body, ...option
 export async function* list(path, most = 1000) {
   const address = new URL(path, location.origin);
   address.searchParams.set("limit", "100");
-  for (let seen = 0; seen < most; ) {
+  for (let seen = 0; seen < most;) {
     const page = await get(address.pathname + address.search);
     for (const each of page.data) {
       if (seen++ < most) yield each;

@@ -18,7 +18,13 @@ export class Chart {
     this.now = h("span.now.number");
     this.canvas = h("div.canvas", { role: "img" });
     this.key = h("ul.key.small");
-    this.element = h("figure.chart", {}, h("figcaption", {}, h("span", { title: explanation || null }, title), this.now), this.canvas, this.key);
+    this.element = h(
+      "figure.chart",
+      {},
+      h("figcaption", {}, h("span", { title: explanation || null }, title), this.now),
+      this.canvas,
+      this.key,
+    );
     this.lines = [];
     this.shape = "";
     this.size = new ResizeObserver(() => this.plot?.setSize({ width: this.canvas.clientWidth, height: HEIGHT }));
@@ -49,7 +55,12 @@ export class Chart {
     this.plot?.destroy();
     if (!this.lines.length || !this.canvas.clientWidth) return;
     const [muted, line] = [colour("--muted"), colour("--line")];
-    const axis = { stroke: muted, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1, size: 4 }, font: "11px Inter, sans-serif" };
+    const axis = {
+      stroke: muted,
+      grid: { stroke: line, width: 1 },
+      ticks: { stroke: line, width: 1, size: 4 },
+      font: "11px Inter, sans-serif",
+    };
     const series = this.lines.map(({ label, colour: which = 0, dash }) => ({
       label,
       stroke: colour(COLOURS[which % COLOURS.length]),
@@ -64,7 +75,12 @@ export class Chart {
       scales: { x: { time: false } },
       axes: [
         { ...axis, size: 26, gap: 3, values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? number(tick) : "")) },
-        { ...axis, size: 52, gap: 4, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : number(Number(tick.toPrecision(6))))) },
+        {
+          ...axis,
+          size: 52,
+          gap: 4,
+          values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : number(Number(tick.toPrecision(6))))),
+        },
       ],
       series: [{}, ...series],
       legend: { show: false },
@@ -74,7 +90,10 @@ export class Chart {
     };
     this.plot = new uPlot(options, this.data(), this.canvas);
     const many = this.lines.length > 1;
-    fill(this.key, many && this.lines.map(({ label, dash }, at) => h(dash ? "li.dashed" : "li", {}, swatch(series[at].stroke), label)));
+    fill(
+      this.key,
+      many && this.lines.map(({ label, dash }, at) => h(dash ? "li.dashed" : "li", {}, swatch(series[at].stroke), label)),
+    );
   }
 
   /** The values under the pointer; without one, the newest. */

@@ -7,7 +7,7 @@ const COLOURS = ["--accent", "--warn", "--bad", "--good", "--muted", "--ink"];
 const MARKS = ["circle", "square", "diamond"]; // told apart without colours
 const ACCURACY = /top\d/;
 const NAMES = { knn_top1: "kNN top-1", linear_top1: "linear top-1", top1: "top-1", top5: "top-5" };
-const [LEFT, RIGHT, STEP] = [190, 24, 34]; // pixels
+const [LEFT, RIGHT, STEP] = [290, 30, 34]; // pixels
 
 const nameOf = (encoder) => encoder.aliases[0] || `${encoder.method} ${shortId(encoder.id)}`;
 
@@ -55,13 +55,14 @@ function mark(at, x, y) {
 /** A line for each accuracy, a mark on it for each encoder, and a bar of one standard deviation to both sides. */
 function plot(encoders, lines) {
   if (!lines.length) return null;
-  const width = 760;
+  const width = 1000;
   const values = lines.flatMap(({ figures }) => figures.filter(Boolean).flatMap(({ mean, std }) => [mean - (std || 0), mean + (std || 0)]));
-  const low = Math.max(0, Math.floor((Math.min(...values) - 2) / 5) * 5);
-  const high = Math.min(100, Math.ceil((Math.max(...values) + 2) / 5) * 5);
+  const grain = 5 * Math.max(1, Math.ceil((Math.max(...values) - Math.min(...values) + 4) / 25)); // between two lines
+  const low = Math.max(0, Math.floor((Math.min(...values) - 2) / grain) * grain);
+  const high = Math.min(100, Math.ceil((Math.max(...values) + 2) / grain) * grain);
   const x = (value) => LEFT + ((value - low) / (high - low || 1)) * (width - LEFT - RIGHT);
   const height = lines.length * STEP + 34;
-  const ticks = [0, 1, 2, 3, 4].map((at) => low + (at * (high - low)) / 4);
+  const ticks = Array.from({ length: Math.floor((high - low) / grain) + 1 }, (_, at) => low + at * grain);
   const drawn = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "plot", role: "img", "aria-label": "Accuracies of the encoders in percent; the table below has the figures" });
   for (const tick of ticks) {
     drawn.append(svg("path", { d: `M${x(tick)} 6V${height - 24}`, class: "axis" }), svg("text", { x: x(tick), y: height - 8, class: "tick" }, `${number(tick)} %`));
@@ -69,7 +70,7 @@ function plot(encoders, lines) {
   lines.forEach(({ each, metric, figures }, at) => {
     const y = at * STEP + 22;
     const full = title(each, metric);
-    const label = svg("text", { x: 0, y: y + 4, class: "label" }, full.length > 28 ? `${full.slice(0, 27)}…` : full);
+    const label = svg("text", { x: 0, y: y + 4, class: "label" }, full.length > 44 ? `${full.slice(0, 43)}…` : full);
     label.append(svg("title", {}, full));
     drawn.append(label);
     figures.forEach((figure, encoder) => {

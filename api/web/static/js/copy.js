@@ -33,7 +33,11 @@ export function tabs(parts, label) {
   const names = Object.keys(parts);
   const base = `tab-${Math.random().toString(36).slice(2, 8)}`;
   const buttons = names.map((name, at) =>
-    h("button", { type: "button", role: "tab", id: `${base}-${at}`, "aria-controls": `${base}-panel-${at}`, onclick: () => pick(at) }, name),
+    h(
+      "button",
+      { type: "button", role: "tab", id: `${base}-${at}`, "aria-controls": `${base}-panel-${at}`, onclick: () => pick(at) },
+      name,
+    ),
   );
   const panels = names.map((name, at) =>
     h("div", { role: "tabpanel", id: `${base}-panel-${at}`, "aria-labelledby": `${base}-${at}` }, parts[name]),

@@ -9,7 +9,11 @@ const POINTS = 600; // of each value when the page is opened; what comes later i
 const MOST = 3000; // of each value that are kept
 const FIRST = [
   ["Loss", (name) => name === "train_loss", "The scaled loss, of every report"],
-  ["Parts of the loss", (name) => name.startsWith("loss_") && !["loss_at_chance", "loss_over_ln_k"].includes(name), "What the loss is the sum of"],
+  [
+    "Parts of the loss",
+    (name) => name.startsWith("loss_") && !["loss_at_chance", "loss_over_ln_k"].includes(name),
+    "What the loss is the sum of",
+  ],
   ["kNN accuracy, %", (name) => name === "knn_top1", "Weighted kNN on frozen features of held-out pictures"],
   ["Linear accuracy, %", (name) => name === "linear_top1", "Logistic regression on the same features"],
   ["Effective rank", (name) => name === "effective_rank", "In how many dimensions the embeddings really vary"],
@@ -67,7 +71,9 @@ export class Curves {
 
   redraw() {
     const names = [...new Set([...this.jobs.values()].flatMap(({ values }) => [...values.keys()]))].sort();
-    const wanted = FIRST.map(([title, is, why]) => ({ title, why, names: names.filter(is), place: this.first })).filter((each) => each.names.length);
+    const wanted = FIRST.map(([title, is, why]) => ({ title, why, names: names.filter(is), place: this.first })).filter(
+      (each) => each.names.length,
+    );
     const shown = new Set(wanted.flatMap((each) => each.names));
     for (const name of names) {
       if (!shown.has(name)) wanted.push({ title: words(name), why: name, names: [name], place: this.rest });
@@ -98,7 +104,12 @@ export class Curves {
       names.forEach((name, part) => {
         if (!values.has(name)) return;
         const label_ = many ? (names.length > 1 ? `${label}, ${words(name)}` : label) : words(name);
-        lines.push({ label: label_, points: values.get(name), colour: many ? at : part, dash: many && part ? [5, 3] : undefined });
+        lines.push({
+          label: label_,
+          points: values.get(name),
+          colour: many ? at : part,
+          dash: many && part ? [5, 3] : undefined,
+        });
       });
     });
     return lines;
@@ -109,7 +120,13 @@ export class Curves {
 export async function choices(select, job) {
   const { data } = await get(`/jobs?limit=100&kind=${job.kind}`);
   const others = data.filter((each) => each.id !== job.id && Object.keys(each.metrics).length);
-  const options = others.map((each) => h("option", { value: each.id }, `${each.name || each.method || each.spec.method?.name || each.kind} · ${each.id.slice(-6)}`));
+  const options = others.map((each) =>
+    h(
+      "option",
+      { value: each.id },
+      `${each.name || each.method || each.spec.method?.name || each.kind} · ${each.id.slice(-6)}`,
+    ),
+  );
   fill(select, h("option", { value: "" }, others.length ? "Lay another job over…" : "No other job to compare with"), options);
   select.disabled = !others.length;
 }

@@ -34,7 +34,7 @@ function calls(name) {
   const here = location.origin;
   return tabs(
     {
-      curl: code(`curl ${here}/embed -H "Authorization: Bearer $IMPRINT_API_KEY" \\\n  -F encoder=${name} -F images=@picture.jpg`, "curl"),
+      curl: code(`curl ${here}/embed \\\n  -H "Authorization: Bearer $IMPRINT_API_KEY" \\\n  -F encoder=${name} \\\n  -F images=@picture.jpg`, "curl"),
       Python: code(`from imprint import Client\n\nclient = Client("${here}")\nvectors = client.embed(["picture.jpg"], encoder="${name}")`, "Python"),
       "command line": code(`imprint embed ~/Pictures -o vectors.npy --encoder ${name}`, "Command line"),
     },

@@ -8,13 +8,17 @@ export function calls(body, origin, withKey) {
     curl: `curl ${origin}/jobs${key} -H 'Content-Type: application/json' -d ${quoted(json)}`,
     Python: python(body, origin),
   };
-  const words_ = { pretrain: training, linear_probe: measuring, finetune: measuring, embed: embedding }[body.kind || "pretrain"];
+  const words_ = { pretrain: training, linear_probe: measuring, finetune: measuring, embed: embedding }[
+    body.kind || "pretrain"
+  ];
   if (words_) made.CLI = [...words_(body), `--server ${word(origin)}`].join(" \\\n  ");
   return made;
 }
 
 function python(body, origin) {
-  const fields = Object.entries(body).map(([name, value]) => `    ${name}=${literal(value)},\n`).join("");
+  const fields = Object.entries(body)
+    .map(([name, value]) => `    ${name}=${literal(value)},\n`)
+    .join("");
   return `from imprint import Client\n\nclient = Client("${origin}")\njob = client.submit(\n${fields})\nclient.wait(job.id)`;
 }
 
@@ -24,7 +28,10 @@ function literal(value) {
   if (value === true) return "True";
   if (value === false) return "False";
   if (Array.isArray(value)) return `[${value.map(literal).join(", ")}]`;
-  if (typeof value === "object") return `{${Object.entries(value).map(([name, part]) => `${JSON.stringify(name)}: ${literal(part)}`).join(", ")}}`;
+  if (typeof value === "object")
+    return `{${Object.entries(value)
+      .map(([name, part]) => `${JSON.stringify(name)}: ${literal(part)}`)
+      .join(", ")}}`;
   return JSON.stringify(value);
 }
 
@@ -52,7 +59,8 @@ function embedding({ data = {}, encoder, normalize, dimensions }) {
   return words;
 }
 
-const target = ({ source, id, path }) => word(source === "dataset" ? id || "ds_…" : source === "folder" ? path || "FOLDER" : source || "digits");
+const target = ({ source, id, path }) =>
+  word(source === "dataset" ? id || "ds_…" : source === "folder" ? path || "FOLDER" : source || "digits");
 const settings = (body) => leaves(body, "").map(([where, value]) => `--set ${word(`${where}=${setting(value)}`)}`);
 
 /** As --set reads it: JSON, or the text itself where that is no JSON. */

@@ -67,7 +67,12 @@ export class DataPicker {
   }
 
   others(datasets) {
-    const select = h("select", { "aria-label": "Older datasets" }, h("option", { value: "" }, `${datasets.length} older datasets…`), datasets.map((each) => h("option", { value: each.id }, each.name)));
+    const select = h(
+      "select",
+      { "aria-label": "Older datasets" },
+      h("option", { value: "" }, `${datasets.length} older datasets…`),
+      datasets.map((each) => h("option", { value: each.id }, each.name)),
+    );
     select.addEventListener("change", (event) => {
       event.stopPropagation();
       if (!select.value) return;
@@ -81,5 +86,8 @@ export class DataPicker {
 
 async function pictures(id, strip) {
   const { data } = await get(`/datasets/${id}/samples?limit=${PICTURES}`);
-  fill(strip, data.filter((each) => each.thumbnail).map((each) => h("img", { src: each.thumbnail, alt: "", title: each.path })));
+  fill(
+    strip,
+    data.filter((each) => each.thumbnail).map((each) => h("img", { src: each.thumbnail, alt: "", title: each.path })),
+  );
 }

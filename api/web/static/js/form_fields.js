@@ -14,7 +14,14 @@ export class Field {
     this.problem = h("p.wrong.small", { id: `${id}-wrong`, hidden: true });
     this.help = h("p.muted.small", { id: `${id}-help` }, [schema.description, bounds(schema)].filter(Boolean).join(" "));
     this.control.setAttribute("aria-describedby", `${id}-help ${id}-wrong`);
-    this.element = h("div.field", { dataset: { path } }, h("label", { for: id }, words(this.name)), this.control, this.problem, this.help);
+    this.element = h(
+      "div.field",
+      { dataset: { path } },
+      h("label", { for: id }, words(this.name)),
+      this.control,
+      this.problem,
+      this.help,
+    );
   }
 
   get value() {
@@ -48,7 +55,14 @@ export function fieldsOf(schemas, schema, path, into, skip = []) {
     const { schema: plain } = schemas.plain(given);
     if (skip.includes(here) || "const" in plain) continue;
     if (plain.properties) {
-      made.push(h("details.inner", {}, h("summary", {}, words(name), plain.description ? h("span.muted.small", {}, ` ${plain.description}`) : null), h("div.fields", {}, fieldsOf(schemas, given, here, into, skip))));
+      made.push(
+        h(
+          "details.inner",
+          {},
+          h("summary", {}, words(name), plain.description ? h("span.muted.small", {}, ` ${plain.description}`) : null),
+          h("div.fields", {}, fieldsOf(schemas, given, here, into, skip)),
+        ),
+      );
       continue;
     }
     const field = new Field(schemas, here, given);
@@ -96,7 +110,8 @@ function parse(given, schema, nullable) {
 
 function text(value) {
   if (value === undefined) return "";
-  if (Array.isArray(value) && value.every((each) => typeof each === "number")) return value.map((each) => Number(each.toPrecision(6))).join(", ");
+  if (Array.isArray(value) && value.every((each) => typeof each === "number"))
+    return value.map((each) => Number(each.toPrecision(6))).join(", ");
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 

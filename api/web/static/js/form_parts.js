@@ -6,24 +6,36 @@ import { Field, fieldsOf } from "./form_fields.js";
 import { words } from "./format.js";
 import { presetField } from "./form_presets.js";
 
-const QUICK = ["trainer.max_epochs", "trainer.batch_size", "encoder.arch", "data.size"]; // of pretraining, what people change most
-const TITLES = { pretrain: "Pretrain an encoder", embed: "Embed a folder", index: "Index vectors for search", linear_probe: "Measure an encoder: linear probe", finetune: "Measure an encoder: finetune" };
-const NAMED = { // fields that name something there is already
+// Of pretraining, what people change most.
+const QUICK = ["trainer.max_epochs", "trainer.batch_size", "encoder.arch", "data.size"];
+const TITLES = {
+  pretrain: "Pretrain an encoder",
+  embed: "Embed a folder",
+  index: "Index vectors for search",
+  linear_probe: "Measure an encoder: linear probe",
+  finetune: "Measure an encoder: finetune",
+};
+const NAMED = {
+  // fields that name something there is already
   encoder: async () => ["latest", ...(await names("/encoders", (each) => [each.id, each.aliases[0] || each.method]))],
   vectors: () => names("/jobs?kind=embed&status=succeeded", (each) => [each.id, each.name || each.spec.data?.path || ""]),
 };
 
 /** {kind: {title, schema}} of every body that POST /jobs takes. */
 export function kindsOf(schemas, document_) {
-  const forms = document_.paths["/jobs"].post.requestBody.content["application/json"].schema.anyOf.map((each) => schemas.follow(each));
-  return Object.fromEntries(forms.map((schema) => {
-    const { const: only, default: usual } = schema.properties.kind;
-    const kind = only ?? usual;
-    return [kind, { title: TITLES[kind] || words(kind), schema, kind }];
-  }));
+  const forms = document_.paths["/jobs"].post.requestBody.content["application/json"].schema.anyOf.map((each) =>
+    schemas.follow(each),
+  );
+  return Object.fromEntries(
+    forms.map((schema) => {
+      const { const: only, default: usual } = schema.properties.kind;
+      const kind = only ?? usual;
+      return [kind, { title: TITLES[kind] || words(kind), schema, kind }];
+    }),
+  );
 }
 
-/** Put the fields of a kind into `place`. Gives {fields: path → Field, hasData, arrange(source), followMethod(name), dataFields()}. */
+/** Fill `place` with the fields of a kind. Gives {fields: path → Field, hasData, arrange, followMethod, dataFields}. */
 export function build(schemas, { schema, kind }, place, changed) {
   const fields = new Map();
   const quick = [];
@@ -37,14 +49,25 @@ export function build(schemas, { schema, kind }, place, changed) {
     if (NAMED[path]) suggestions(field, NAMED[path]);
     return field.element;
   };
-  const fold = (name, title, about, inner) => folds.push(h("details.fold.card", { dataset: { section: name } }, h("summary", {}, h("strong", {}, title), about ? h("span.muted.small", {}, about) : null), h("div.fields", {}, inner)));
+  const fold = (name, title, about, inner) =>
+    folds.push(
+      h(
+        "details.fold.card",
+        { dataset: { section: name } },
+        h("summary", {}, h("strong", {}, title), about ? h("span.muted.small", {}, about) : null),
+        h("div.fields", {}, inner),
+      ),
+    );
   const sectionOf = (name, given, title) => {
     const union = schemas.union(given);
     const about = (schemas.follow(given).description || "").split(" Every field is optional")[0];
     if (union) {
       const body = h("div.fields");
       unions[name] = { union, body, shown: null };
-      const tag = name === "method" ? single("method.name", { enum: Object.keys(union.forms), description: "Default: the preset's." }) : null;
+      const tag =
+        name === "method"
+          ? single("method.name", { enum: Object.keys(union.forms), description: "Default: the preset's." })
+          : null;
       fold(name, title, about, [tag, body]);
     } else fold(name, title, about, fieldsOf(schemas, given, name, fields, QUICK));
   };
@@ -64,10 +87,28 @@ export function build(schemas, { schema, kind }, place, changed) {
   for (const [name, given] of Object.entries(sections)) if (isSection(schemas, given)) sectionOf(name, given, words(name));
   const first = h("div.fields.quick", {}, quick);
   if (labels) {
-    first.append(h("div.field", {}, h("label", { for: "labels" }, "labels"), h("input", { id: "labels", type: "text", placeholder: "team=a, project=birds", autocomplete: "off" }), h("p.muted.small", {}, labels.description || "")));
+    first.append(
+      h(
+        "div.field",
+        {},
+        h("label", { for: "labels" }, "labels"),
+        h("input", { id: "labels", type: "text", placeholder: "team=a, project=birds", autocomplete: "off" }),
+        h("p.muted.small", {}, labels.description || ""),
+      ),
+    );
   }
   if (shared) fold("shared", "Sharing", "", [single("shared", shared)]);
-  fill(place, first, h("h3", {}, "Everything else"), h("p.muted.small", {}, "Left empty, a field follows the preset, the pictures and the machine; what that comes to stands in it in grey."), folds);
+  fill(
+    place,
+    first,
+    h("h3", {}, "Everything else"),
+    h(
+      "p.muted.small",
+      {},
+      "Left empty, a field follows the preset, the pictures and the machine; what that comes to stands in it in grey.",
+    ),
+    folds,
+  );
 
   /** Show the fields of a union's form, keeping what was typed into fields of the same name. */
   function show(section, form) {
@@ -81,7 +122,16 @@ export function build(schemas, { schema, kind }, place, changed) {
       fields.delete(path);
     }
     const skip = [`${section}.${part.union.field}`, "data.id", "data.path", ...QUICK];
-    fill(part.body, fieldsOf(schemas, part.union.forms[form], section, fields, section === "data" ? skip : skip.filter((path) => path !== "data.path")));
+    fill(
+      part.body,
+      fieldsOf(
+        schemas,
+        part.union.forms[form],
+        section,
+        fields,
+        section === "data" ? skip : skip.filter((path) => path !== "data.path"),
+      ),
+    );
     for (const [path, value] of typed) if (fields.has(path)) fields.get(path).value = value;
     if (section === "data") place_path(schemas, part.union.forms[form], fields);
     return true;
@@ -90,7 +140,8 @@ export function build(schemas, { schema, kind }, place, changed) {
   return {
     fields,
     hasData: Boolean(data),
-    dataFields: () => [...Object.keys(unions.data?.union.forms[unions.data.shown]?.properties || {})].map((name) => `data.${name}`),
+    dataFields: () =>
+      [...Object.keys(unions.data?.union.forms[unions.data.shown]?.properties || {})].map((name) => `data.${name}`),
     arrange: (source) => data && show("data", source.source),
     followMethod: (name) => show("method", fields.get("method.name")?.value || name),
   };
@@ -120,5 +171,11 @@ async function suggestions(field, ask) {
   const id = `${field.control.id}-list`;
   field.control.setAttribute("list", id);
   const known = await ask().catch(() => []);
-  field.element.append(h("datalist", { id }, known.map((each) => (Array.isArray(each) ? h("option", { value: each[0] }, each[1]) : h("option", { value: each })))));
+  field.element.append(
+    h(
+      "datalist",
+      { id },
+      known.map((each) => (Array.isArray(each) ? h("option", { value: each[0] }, each[1]) : h("option", { value: each }))),
+    ),
+  );
 }

@@ -12,8 +12,20 @@ export class Plan {
   show(answer, problems, rest) {
     $("#plan").setAttribute("aria-busy", "false");
     $("#submit").disabled = false;
-    say($("#verdict"), answer ? "Ready to go." : problems.length === 1 ? "One thing is not right yet." : `${problems.length} things are not right yet.`);
-    fill($("#rest"), rest.map(({ pointer, detail }) => h("li", {}, pointer ? h("code", {}, pointer.slice(1).replaceAll("/", ".")) : null, ` ${detail}`)));
+    say(
+      $("#verdict"),
+      answer
+        ? "Ready to go."
+        : problems.length === 1
+          ? "One thing is not right yet."
+          : `${problems.length} things are not right yet.`,
+    );
+    fill(
+      $("#rest"),
+      rest.map(({ pointer, detail }) =>
+        h("li", {}, pointer ? h("code", {}, pointer.slice(1).replaceAll("/", ".")) : null, ` ${detail}`),
+      ),
+    );
     $("#preview").disabled = !answer;
     if (!answer) {
       fill($("#would"));
@@ -34,9 +46,33 @@ export class Plan {
     const known = Object.entries(facts).filter(([, value]) => value !== null && value !== undefined);
     fill(
       $("#would"),
-      warnings.length ? h("div.notice.warn.small", {}, warnings.map((each) => h("p", {}, each))) : null,
-      h("dl.facts.small", {}, known.map(([name, value]) => [h("dt", {}, name), h("dd.number", {}, typeof value === "number" ? number(value) : String(value))])),
-      notes.length ? h("details.small", {}, h("summary", {}, `${notes.length} choices made for you`), h("ul", {}, notes.map((each) => h("li", {}, each)))) : null,
+      warnings.length
+        ? h(
+            "div.notice.warn.small",
+            {},
+            warnings.map((each) => h("p", {}, each)),
+          )
+        : null,
+      h(
+        "dl.facts.small",
+        {},
+        known.map(([name, value]) => [
+          h("dt", {}, name),
+          h("dd.number", {}, typeof value === "number" ? number(value) : String(value)),
+        ]),
+      ),
+      notes.length
+        ? h(
+            "details.small",
+            {},
+            h("summary", {}, `${notes.length} choices made for you`),
+            h(
+              "ul",
+              {},
+              notes.map((each) => h("li", {}, each)),
+            ),
+          )
+        : null,
     );
   }
 }

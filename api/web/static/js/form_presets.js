@@ -10,11 +10,20 @@ export function presetField(schemas, given, fields) {
   const field = new Field(schemas, "preset", { ...given, enum: recipes.map((each) => each.const) });
   fields.set("preset", field);
   const about = h("p.small");
-  fill(field.control, h("option", { value: "" }, "auto: whatever suits the pictures and the machine"), recipes.map((each) => h("option", { value: each.const }, each.const)));
+  fill(
+    field.control,
+    h("option", { value: "" }, "auto: whatever suits the pictures and the machine"),
+    recipes.map((each) => h("option", { value: each.const }, each.const)),
+  );
   field.suggest = () => {};
   const tell = () => {
     const chosen = recipes.find((each) => each.const === field.control.value);
-    say(about, chosen ? `${chosen.title} Values: ${chosen.description}` : "Rules choose by how many pictures there are, how large, and what the machine has; the notes tell what and why.");
+    say(
+      about,
+      chosen
+        ? `${chosen.title} Values: ${chosen.description}`
+        : "Rules choose by how many pictures there are, how large, and what the machine has; the notes tell what and why.",
+    );
   };
   field.control.addEventListener("input", tell);
   tell();

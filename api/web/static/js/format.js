@@ -16,7 +16,12 @@ export function duration(seconds) {
   if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return "–";
   const whole = Math.max(0, Math.round(seconds));
   if (whole < 60) return `${whole} s`;
-  const parts = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+  const parts = [
+    [86400, "d"],
+    [3600, "h"],
+    [60, "min"],
+    [1, "s"],
+  ];
   const first = parts.findIndex(([size]) => whole >= size);
   const [size, unit] = parts[first];
   const [nextSize, nextUnit] = parts[first + 1] || [1, ""];
@@ -34,7 +39,8 @@ export function ago(time, now = Date.now()) {
 }
 
 /** A moment, exactly, in the reader's own time zone. */
-export const moment = (time) => (time ? new Date(time).toLocaleString("en", { dateStyle: "medium", timeStyle: "medium" }) : "–");
+export const moment = (time) =>
+  time ? new Date(time).toLocaleString("en", { dateStyle: "medium", timeStyle: "medium" }) : "–";
 
 /** 44.7 MB. */
 export function bytes(count) {

@@ -14,6 +14,7 @@ import { isMoving, nameOf } from "./verbs.js";
 const id = location.pathname.split("/").pop();
 const MOST = 5; // jobs laid over this one: there are six colours
 const EVERY = 5000; // ms between two looks at one of them
+const RESTING = 4000; // ms between two looks at a job that rests
 const compared = new Map(); // id → {name, looking}, of the jobs that are laid over
 const curves = new Curves($("#curves"), $("#other-curves"));
 const head = new Head(changed);
@@ -71,7 +72,11 @@ async function compare(other, wanted) {
   fill(
     $("#compared"),
     [...compared].map(([which, { name }]) =>
-      h("button.small", { type: "button", "aria-label": `Take ${name} off`, onclick: () => compare(which, false) }, `${name} ×`),
+      h(
+        "button.small",
+        { type: "button", "aria-label": `Take ${name} off`, onclick: () => compare(which, false) },
+        `${name} ×`,
+      ),
     ),
   );
 }
@@ -90,6 +95,7 @@ async function begin() {
   await more.begin(job);
   await watch();
   begun = true;
+  repeat(() => isMoving(job) || refresh(), RESTING); // the stream has ended; somebody may resume the job elsewhere
   for (const other of new URLSearchParams(location.search).getAll("with")) await compare(other, true).catch(toast);
   const select = $("#with");
   await choices(select, job);
@@ -99,6 +105,8 @@ async function begin() {
   });
 }
 
-$("#other-curves").closest("details").addEventListener("toggle", () => curves.draw());
+$("#other-curves")
+  .closest("details")
+  .addEventListener("toggle", () => curves.draw());
 onReturn(() => (begun ? refresh() : begin()).catch(toast));
 begin().catch(toast);

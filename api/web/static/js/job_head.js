@@ -14,12 +14,26 @@ export class Head {
 
   show(job) {
     say($("#name"), nameOf(job));
-    const state = JSON.stringify([job.status, job.requested, job.health, job.error, job.phase, job.encoder, job.result, job.shared]);
+    const state = JSON.stringify([
+      job.status,
+      job.requested,
+      job.health,
+      job.error,
+      job.phase,
+      job.encoder,
+      job.result,
+      job.shared,
+    ]);
     if (state !== this.state) {
       this.state = state;
       fill($("#tags"), statusTag(job), healthTag(job), job.shared ? tag("shared", "plain") : null);
       fill($("#actions"), actions(job, this.changed), isOver(job) && may("submit") ? again(job) : null);
-      fill($("#about"), `${about(job)} · `, h("code", {}, job.id), ` · submitted ${moment(job.created_at)}${job.owner ? ` by ${job.owner}` : ""}`);
+      fill(
+        $("#about"),
+        `${about(job)} · `,
+        h("code", {}, job.id),
+        ` · submitted ${moment(job.created_at)}${job.owner ? ` by ${job.owner}` : ""}`,
+      );
       this.trouble(job);
       this.health(job);
       this.made(job);
@@ -36,7 +50,11 @@ export class Head {
       box,
       h("p", {}, h("strong", {}, job.status === "failed" ? "It failed: " : "The attempt before failed: "), `${message}.`),
       hint ? h("p", {}, h("strong", {}, "What to try: "), `${hint}.`) : null,
-      h("p.small", {}, `Code ${code}; the log below has the rest.${job.status === "failed" ? " Resume goes on from the last checkpoint." : ""}`),
+      h(
+        "p.small",
+        {},
+        `Code ${code}; the log below has the rest.${job.status === "failed" ? " Resume goes on from the last checkpoint." : ""}`,
+      ),
     );
   }
 
@@ -44,7 +62,14 @@ export class Head {
     const { verdict, reasons = [], suggestions = [] } = job.health || {};
     const box = $("#health");
     box.hidden = !verdict || verdict === "unknown";
-    const list = (items) => (items.length ? h("ul.small", {}, items.map((item) => h("li", {}, item))) : null);
+    const list = (items) =>
+      items.length
+        ? h(
+            "ul.small",
+            {},
+            items.map((item) => h("li", {}, item)),
+          )
+        : null;
     fill(
       box,
       h("h2", {}, "Does it learn?"),
@@ -66,7 +91,12 @@ export class Head {
         ? [
             h("p", {}, h("code", {}, job.encoder)),
             h("p.small.muted", {}, "Embeds pictures at POST /embed; its manifest says how they are prepared."),
-            h("p.row", {}, h("a.button.small", { href: `/encoders/${job.encoder}/download` }, "Download"), h("a.button.small", { href: `/encoders/${job.encoder}` }, "JSON")),
+            h(
+              "p.row",
+              {},
+              h("a.button.small", { href: `/encoders/${job.encoder}/download` }, "Download"),
+              h("a.button.small", { href: `/encoders/${job.encoder}` }, "JSON"),
+            ),
           ]
         : null,
       facts.length ? h("dl.facts.small", {}, facts) : null,
@@ -74,7 +104,16 @@ export class Head {
   }
 
   progress(job) {
-    const { fraction, epoch, step, steps_total: total, eta_seconds: eta, images_per_second: speed, images_prepared: read, images_total: all } = job.progress || {};
+    const {
+      fraction,
+      epoch,
+      step,
+      steps_total: total,
+      eta_seconds: eta,
+      images_per_second: speed,
+      images_prepared: read,
+      images_total: all,
+    } = job.progress || {};
     const bar = $("#bar");
     if (job.status === "queued" || fraction === null || fraction === undefined) bar.removeAttribute("value");
     if (Number.isFinite(fraction)) bar.value = fraction;
@@ -86,19 +125,30 @@ export class Head {
     const facts = {
       phase: running ? words(job.phase) : null,
       "pictures read": running && all ? `${number(read)} of ${number(all)}` : null,
-      epoch: epoch === null || epoch === undefined ? null : `${number(epoch)}${job.spec.trainer?.max_epochs ? ` of ${number(job.spec.trainer.max_epochs)}` : ""}`,
+      epoch:
+        epoch === null || epoch === undefined
+          ? null
+          : `${number(epoch)}${job.spec.trainer?.max_epochs ? ` of ${number(job.spec.trainer.max_epochs)}` : ""}`,
       step: step === null || step === undefined ? null : `${number(step)}${total ? ` of ${number(total)}` : ""}`,
       "time left": running && Number.isFinite(eta) ? duration(eta) : null,
       speed: running && speed ? `${number(Math.round(speed))} images/s` : null,
       "time taken": begun ? duration((until - begun) / 1000) : null,
       waiting: job.status === "queued" ? `for a worker, since ${ago(job.created_at)}` : null,
       attempt: job.attempt > 1 ? String(job.attempt) : null,
-      pictures: job.data?.images ? `${number(job.data.images)}${job.data.held_out ? `, and ${number(job.data.held_out)} held out` : ""}` : null,
+      pictures: job.data?.images
+        ? `${number(job.data.images)}${job.data.held_out ? `, and ${number(job.data.held_out)} held out` : ""}`
+        : null,
       unreadable: job.data?.unreadable ? number(job.data.unreadable) : null,
     };
     const known = Object.entries(facts).filter(([, value]) => value);
-    fill($("#facts"), known.map(([name, value]) => [h("dt", {}, name), h("dd.number", {}, value)]));
-    say($("#announce"), `${words(job.status)}${Number.isFinite(fraction) && running ? `, ${Math.floor(fraction * 10) * 10} percent` : ""}`);
+    fill(
+      $("#facts"),
+      known.map(([name, value]) => [h("dt", {}, name), h("dd.number", {}, value)]),
+    );
+    say(
+      $("#announce"),
+      `${words(job.status)}${Number.isFinite(fraction) && running ? `, ${Math.floor(fraction * 10) * 10} percent` : ""}`,
+    );
   }
 }
 

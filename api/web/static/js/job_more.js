@@ -31,7 +31,7 @@ export class More {
     if (job.kind !== "pretrain") delete parts.Views;
     fill($("#more"), tabs(parts, "More of this job"));
     this.showCalls();
-    for (let more = true; more; ) {
+    for (let more = true; more;) {
       const page = await get(`/jobs/${this.id}/events?after=${this.lastEvent}&limit=1000`);
       page.data.forEach((event) => this.event(event));
       more = page.has_more;
@@ -53,20 +53,45 @@ export class More {
   /** The sheet that the trainer drew; before that, nothing yet. */
   showViews(job) {
     if (!job.data) {
-      fill(this.views, h("p.muted", {}, "When training begins, some pictures are shown here beside the views that the network sees of them."));
+      fill(
+        this.views,
+        h("p.muted", {}, "When training begins, some pictures are shown here beside the views that the network sees of them."),
+      );
       return;
     }
     this.shown.views = true;
-    const sheet = h("img.sheet", { src: `/jobs/${this.id}/preview`, alt: "Pictures of this job, each beside views that were drawn of it: crops, flips, colours.", loading: "lazy" });
-    sheet.addEventListener("error", () => fill(this.views, h("p.muted", {}, "This job has no sheet of views.")));
-    fill(this.views, h("p.muted.small", {}, "Left: pictures as they are. Right: views of them, as the network sees them; what it must learn is which belong together."), sheet);
+    const sheet = h("img.sheet", {
+      src: `/jobs/${this.id}/preview`,
+      alt: "Pictures of this job, each beside views that were drawn of it: crops, flips, colours.",
+      loading: "lazy",
+    });
+    sheet.addEventListener("error", () => {
+      fill(this.views, h("p.muted", {}, "This job has no sheet of views yet; one is drawn when training begins."));
+      // It is drawn a moment after the data are read.
+      if (isMoving(this.job)) setTimeout(() => (this.shown.views = false), LOG_EVERY);
+    });
+    fill(
+      this.views,
+      h(
+        "p.muted.small",
+        {},
+        "Left: pictures as they are. Right: views, as the network sees them; what it must learn is which belong together.",
+      ),
+      sheet,
+    );
   }
 
   event(event) {
     if (event.id <= this.lastEvent) return;
     this.lastEvent = event.id;
     this.events.prepend(
-      h("li", {}, h("time.muted.small.number", { datetime: event.at }, moment(event.at)), h("strong", {}, words(event.type)), h("span.small", {}, told(event.data))),
+      h(
+        "li",
+        {},
+        h("time.muted.small.number", { datetime: event.at }, moment(event.at)),
+        h("strong", {}, words(event.type)),
+        h("span.small", {}, told(event.data)),
+      ),
     );
     while (this.events.children.length > MOST_EVENTS) this.events.lastChild.remove();
   }
@@ -77,10 +102,10 @@ export class More {
     const open = () => !this.log.closest("[role=tabpanel]").hidden;
     this.logging = repeat(async () => {
       if (!open()) return;
-      const text = await get(`/jobs/${this.id}/logs?tail=${LINES}`);
+      const text = (await get(`/jobs/${this.id}/logs?tail=${LINES}`)) || "Nothing has been printed yet.";
       if (text === this.log.textContent) return;
       const atEnd = this.log.scrollTop + this.log.clientHeight >= this.log.scrollHeight - 20;
-      this.log.textContent = text || "Nothing has been printed yet.";
+      this.log.textContent = text;
       if (atEnd) this.log.scrollTop = this.log.scrollHeight;
     }, LOG_EVERY);
     $("#more").addEventListener("click", () => this.logging.now());
@@ -90,7 +115,13 @@ export class More {
   showCalls() {
     const at = `${location.origin}/jobs/${this.id}`;
     const key = document.querySelector(".who form") ? ' -H "Authorization: Bearer $IMPRINT_API_KEY"' : "";
-    const python = `from imprint import Client\n\nclient = Client("${location.origin}")\njob = client.wait("${this.id}")\nprint(job.status, job.metrics)`;
+    const python = [
+      "from imprint import Client",
+      "",
+      `client = Client("${location.origin}")`,
+      `job = client.wait("${this.id}")`,
+      "print(job.status, job.metrics)",
+    ].join("\n");
     fill(
       this.calls,
       tabs(

@@ -41,7 +41,10 @@ async function look() {
   const wanted = query();
   const page = await get(`/jobs?${wanted}`);
   if (mine !== asked) return; // the filters have changed meanwhile
-  show(page, [...wanted.keys()].some((name) => name !== "limit"));
+  show(
+    page,
+    [...wanted.keys()].some((name) => name !== "limit"),
+  );
 }
 
 function show(page, filtered) {
@@ -51,7 +54,8 @@ function show(page, filtered) {
     row.show(job);
     return row.element;
   });
-  if (elements.length !== list.children.length || elements.some((element, at) => list.children[at] !== element)) fill(list, elements);
+  if (elements.length !== list.children.length || elements.some((element, at) => list.children[at] !== element))
+    fill(list, elements);
   for (const id of rows.keys()) {
     if (!page.data.some((job) => job.id === id)) rows.delete(id);
   }

@@ -39,17 +39,23 @@ function body() {
 }
 
 function parseLabels(typed) {
-  const parts = typed.split(",").map((each) => each.trim()).filter(Boolean);
+  const parts = typed
+    .split(",")
+    .map((each) => each.trim())
+    .filter(Boolean);
   if (!parts.length) return null;
-  return Object.fromEntries(parts.map((each) => {
-    const [key, ...value] = each.split("=");
-    return [key.trim(), value.join("=").trim()];
-  }));
+  return Object.fromEntries(
+    parts.map((each) => {
+      const [key, ...value] = each.split("=");
+      return [key.trim(), value.join("=").trim()];
+    }),
+  );
 }
 
 function changed() {
   if (!form) return;
   form.arrange(picker.value);
+  form.followMethod();
   showCode();
   clearTimeout(timer);
   timer = setTimeout(() => check().catch(toast), PAUSE);
@@ -85,7 +91,10 @@ function complain(problems) {
   const rest = [];
   for (const field of form.fields.values()) field.complain("");
   for (const { pointer, detail } of problems) {
-    const parts = pointer.slice(1).split("/").map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
+    const parts = pointer
+      .slice(1)
+      .split("/")
+      .map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
     let field = null;
     for (let length = parts.length; length && !field; length--) field = form.fields.get(parts.slice(0, length).join("."));
     if (!field || field.element.closest("[hidden]")) rest.push({ pointer, detail });
@@ -99,7 +108,8 @@ function complain(problems) {
 
 function showCode() {
   const made = calls(body(), location.origin, Boolean(document.querySelector(".who form")));
-  for (const [name, element] of Object.entries(code_)) element.set(made[name] || "# The command has no call for jobs of this kind; send the body with curl.");
+  for (const [name, element] of Object.entries(code_))
+    element.set(made[name] || "# The command has no call for jobs of this kind; send the body with curl.");
 }
 
 async function submit(event) {
@@ -151,7 +161,10 @@ async function begin() {
   const document_ = await openapi();
   schemas = new Schemas(document_);
   kinds = kindsOf(schemas, document_);
-  fill($("#kind"), Object.entries(kinds).map(([kind, { title }]) => h("option", { value: kind }, title)));
+  fill(
+    $("#kind"),
+    Object.entries(kinds).map(([kind, { title }]) => h("option", { value: kind }, title)),
+  );
   if (kinds[given.get("kind")]) $("#kind").value = given.get("kind");
   const uploads = Boolean(document_.paths["/datasets"].post.requestBody?.content["application/zip"]);
   const sources = Object.keys(schemas.union(schemas.named("JobCreate").properties.data).forms);

@@ -4,7 +4,13 @@ import { fill, h } from "./dom.js";
 import { words } from "./format.js";
 import { same, Schemas } from "./schema.js";
 
-const NAMES = { pretrain: "TrainSpec", embed: "EmbedSpec", index: "IndexSpec", linear_probe: "LinearProbeSpec", finetune: "FinetuneSpec" };
+const NAMES = {
+  pretrain: "TrainSpec",
+  embed: "EmbedSpec",
+  index: "IndexSpec",
+  linear_probe: "LinearProbeSpec",
+  finetune: "FinetuneSpec",
+};
 
 export async function showSpec(place, job) {
   const schemas = await Schemas.load();
@@ -21,9 +27,23 @@ export async function showSpec(place, job) {
   draw();
   fill(
     place,
-    h("div.row.between", {}, h("label.small", {}, only, " only what differs from the defaults"), h("a", { href: `/jobs/${job.id}` }, "JSON")),
+    h(
+      "div.row.between",
+      {},
+      h("label.small", {}, only, " only what differs from the defaults"),
+      h("a", { href: `/jobs/${job.id}` }, "JSON"),
+    ),
     body,
-    job.notes.length ? [h("h3", {}, "Notes"), h("ul.small", {}, job.notes.map((note) => h("li", {}, note)))] : null,
+    job.notes.length
+      ? [
+          h("h3", {}, "Notes"),
+          h(
+            "ul.small",
+            {},
+            job.notes.map((note) => h("li", {}, note)),
+          ),
+        ]
+      : null,
   );
 }
 
@@ -37,18 +57,30 @@ function rows(schemas, schema, value, standard, path, why, changedOnly) {
     const here = path ? `${path}.${name}` : name;
     const usual = standard && name in standard ? standard[name] : described.has(name) ? schemas.defaultOf(field) : undefined;
     if (part && typeof part === "object" && !Array.isArray(part)) {
-      groups.push(...rows(schemas, field, part, usual && typeof usual === "object" ? usual : undefined, here, why, changedOnly));
+      groups.push(
+        ...rows(schemas, field, part, usual && typeof usual === "object" ? usual : undefined, here, why, changedOnly),
+      );
       continue;
     }
     const isDefault = usual !== undefined && same(usual, part);
-    if (!isDefault || !changedOnly) leaves.push(row(name, part, isDefault, why.get(here), schemas.plain(field).schema.description));
+    if (!isDefault || !changedOnly)
+      leaves.push(row(name, part, isDefault, why.get(here), schemas.plain(field).schema.description));
   }
   if (!leaves.length) return groups;
-  return [h("section", {}, path.includes(".") ? h("h4", {}, path) : h("h3", {}, words(path || "job")), h("dl", {}, leaves)), ...groups];
+  return [
+    h("section", {}, path.includes(".") ? h("h4", {}, path) : h("h3", {}, words(path || "job")), h("dl", {}, leaves)),
+    ...groups,
+  ];
 }
 
 function row(name, value, isDefault, reason, description) {
   const shown = typeof value === "string" ? value : JSON.stringify(value);
   const because = reason ? h("dd.why.small", {}, reason) : null;
-  return h(isDefault ? "div.default" : "div", {}, h("dt", { title: description || null }, name), h("dd", {}, h("code", {}, shown)), because);
+  return h(
+    isDefault ? "div.default" : "div",
+    {},
+    h("dt", { title: description || null }, name),
+    h("dd", {}, h("code", {}, shown)),
+    because,
+  );
 }

@@ -43,7 +43,8 @@ export function follow(jobId, { after = 0, afterStep = 0 }, heard) {
     const query = `live=true&after=${after}&after_step=${afterStep}`;
     const answer = await fetch(`/jobs/${jobId}/events?${query}`, { headers, signal: aborter.signal, cache: "no-store" });
     if (answer.status === 401) toLogin();
-    if (answer.status >= 400 && answer.status < 500 && answer.status !== 429) throw new Refused(`The stream was refused (${answer.status}).`);
+    if (answer.status >= 400 && answer.status < 500 && answer.status !== 429)
+      throw new Refused(`The stream was refused (${answer.status}).`);
     if (!answer.ok) return;
     online();
     for await (const event of events(answer.body)) {

@@ -112,8 +112,11 @@ function neighbours(found) {
 export function vectorPicture(values) {
   const [width, height] = [600, 90];
   const size = Math.max(...values.map(Math.abs), 1e-12);
+  const [low, high] = [Math.min(0, ...values), Math.max(0, ...values)];
+  const room = (height - 4) / Math.max(high - low, 1e-12);
+  const zero = 2 + high * room; // at the bottom where nothing is below zero
   const step = width / values.length;
-  const bars = values.map((value, at) => `M${((at + 0.5) * step).toFixed(2)} ${height / 2}v${((-value / size) * (height / 2 - 2)).toFixed(2)}`);
+  const bars = values.map((value, at) => `M${((at + 0.5) * step).toFixed(2)} ${zero.toFixed(2)}v${(-value * room).toFixed(2)}`);
   const length = Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
   const path = svg("path", { d: bars.join("") });
   path.style.strokeWidth = String(Math.max(0.4, step * 0.75));
@@ -121,7 +124,7 @@ export function vectorPicture(values) {
   return h(
     "figure.vector",
     {},
-    svg("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": label }, svg("path", { d: `M0 ${height / 2}h${width}`, class: "zero" }), path),
+    svg("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": label }, svg("path", { d: `M0 ${zero.toFixed(2)}h${width}`, class: "zero" }), path),
     h("figcaption.small.muted.number", {}, `${number(values.length)} numbers · length ${number(length)} · largest ${number(size)}`),
   );
 }

@@ -8,11 +8,23 @@ import { toast } from "./toast.js";
 export class Upload {
   constructor(done) {
     this.done = done;
-    this.input = h("input", { type: "file", accept: ".zip,application/zip", id: "upload", onchange: () => this.begin(this.input.files[0]) });
+    this.input = h("input", {
+      type: "file",
+      accept: ".zip,application/zip",
+      id: "upload",
+      onchange: () => this.begin(this.input.files[0]),
+    });
     this.bar = h("progress", { max: "1", hidden: true, "aria-label": "Upload" });
     this.said = h("p.small.muted", { role: "status" }, "A ZIP of pictures; folders in it are classes, if there are any.");
     this.stop = h("button.small", { type: "button", hidden: true, onclick: () => this.request?.abort() }, "Stop");
-    this.element = h("div.upload", {}, h("label", { for: "upload" }, "Upload pictures"), h("div.row", {}, this.input, this.stop), this.bar, this.said);
+    this.element = h(
+      "div.upload",
+      {},
+      h("label", { for: "upload" }, "Upload pictures"),
+      h("div.row", {}, this.input, this.stop),
+      this.bar,
+      this.said,
+    );
     this.element.addEventListener("dragover", (event) => event.preventDefault());
     this.element.addEventListener("drop", (event) => {
       event.preventDefault();
@@ -53,7 +65,12 @@ export class Upload {
     request.upload.onprogress = ({ loaded, total }) => {
       this.bar.value = loaded / total;
       const left = ((Date.now() - began) / 1000) * (total / loaded - 1);
-      say(this.said, loaded < total ? `${bytes(loaded)} of ${bytes(total)}, ${duration(left)} left` : "All is sent; its pictures are being checked…");
+      say(
+        this.said,
+        loaded < total
+          ? `${bytes(loaded)} of ${bytes(total)}, ${duration(left)} left`
+          : "All is sent; its pictures are being checked…",
+      );
       if (loaded >= total) this.bar.removeAttribute("value");
     };
     return new Promise((done, fail) => {

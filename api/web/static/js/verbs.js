@@ -7,8 +7,22 @@ import { attempt, toast } from "./toast.js";
 
 const ENDS = new Set(["succeeded", "failed", "cancelled"]);
 const COLOURS = { queued: "", running: "accent", paused: "warn", succeeded: "good", failed: "bad", cancelled: "" };
-const HEALTH = { healthy: "good", learning: "good", plateaued: "warn", warning: "warn", collapsing: "bad", collapsed: "bad", diverged: "bad" };
-const POSSIBLE = { queued: ["cancel"], running: ["pause", "cancel"], paused: ["resume", "cancel"], failed: ["resume"], cancelled: ["resume"] };
+const HEALTH = {
+  healthy: "good",
+  learning: "good",
+  plateaued: "warn",
+  warning: "warn",
+  collapsing: "bad",
+  collapsed: "bad",
+  diverged: "bad",
+};
+const POSSIBLE = {
+  queued: ["cancel"],
+  running: ["pause", "cancel"],
+  paused: ["resume", "cancel"],
+  failed: ["resume"],
+  cancelled: ["resume"],
+};
 const DONE = { cancel: "will be cancelled", pause: "will be paused", resume: "is queued again" };
 
 export const isOver = (job) => ENDS.has(job.status);
@@ -53,7 +67,10 @@ export function actions(job, changed) {
 
 /** Ask before a job is cancelled. */
 function sure(job) {
-  const text = job.status === "running" ? "It stops within seconds, and keeps its checkpoint: it can be resumed." : "It can be resumed later.";
+  const text =
+    job.status === "running"
+      ? "It stops within seconds, and keeps its checkpoint: it can be resumed."
+      : "It can be resumed later.";
   return new Promise((done) => {
     const dialog = h("dialog.card.pad", { "aria-labelledby": "sure-title", onclose: () => end() });
     const end = () => {
@@ -64,7 +81,12 @@ function sure(job) {
       dialog,
       h("h2", { id: "sure-title" }, `Cancel ${nameOf(job)}?`),
       h("p.muted", {}, text),
-      h("form.row", { method: "dialog" }, h("button.danger", { value: "yes" }, "Cancel the job"), h("button", { value: "no", autofocus: true }, "Let it go on")),
+      h(
+        "form.row",
+        { method: "dialog" },
+        h("button.danger", { value: "yes" }, "Cancel the job"),
+        h("button", { value: "no", autofocus: true }, "Let it go on"),
+      ),
     );
     document.body.append(dialog);
     dialog.showModal();
