@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from imprint import bulk, calls, embedding, leaving
 from imprint import index as indexes
+from imprint.aio_parts import AsyncParts
 from imprint.aio_transport import AsyncTransport
 from imprint.client import DEFAULT_SERVER
 from imprint.flow import Flow, get, iterate_async, part, run_async
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class AsyncClient:
+class AsyncClient(AsyncParts):
     """A connection to one Imprint server, of one event loop; an asynchronous context manager."""
 
     def __init__(self, base_url: str | None = None, api_key: str | None = None, *, timeout: float = 90.0) -> None:

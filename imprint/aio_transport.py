@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from imprint.errors import ImprintError
-from imprint.flow import Call, Next, Open, Opened, Pause, Step
+from imprint.flow import Call, Next, Open, Opened, Pause, Step, Work
 from imprint.transport import Attempts, as_imprint_errors, options, read_problem, sent
 
 
@@ -32,7 +32,7 @@ class AsyncTransport:
         attempts = Attempts(self.base_url, call)
         while True:
             try:
-                response = await self.http.request(**_async_body(sent(call)))
+                response = await self.http.request(**_async_body(sent(call, self.http.timeout)))
             except (httpx.TransportError, httpx.DecodingError, httpx.InvalidURL) as error:
                 pause = attempts.broken(error)
             else:
@@ -70,6 +70,8 @@ class Awaiting:
             return await self._transport.answer_to(step)
         if isinstance(step, Pause):
             return await asyncio.sleep(step.seconds)
+        if isinstance(step, Work):
+            return await asyncio.to_thread(step.what)
         with as_imprint_errors(self._transport.base_url):
             if isinstance(step, Open):
                 return await self._open(step)
@@ -78,7 +80,7 @@ class Awaiting:
     async def _open(self, step: Open) -> Opened:
         await self._opened.aclose()  # of a flow, one answer is read at a time
         call = Call("GET", step.path, step.params, headers=step.headers, timeout=step.timeout)
-        asked = {name: value for name, value in sent(call).items() if value is not None}
+        asked = {name: value for name, value in sent(call, self._transport.http.timeout).items() if value is not None}
         response = await self._opened.enter_async_context(self._transport.http.stream(**asked))
         if not response.is_success:
             await response.aread()

@@ -9,7 +9,7 @@ vectors = client.embed(Path("photos").glob("*.jpg"), encoder=job.id)
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -18,11 +18,11 @@ from imprint import calls, leaving
 from imprint.bulk import BulkCalls
 from imprint.datasets import DatasetCalls
 from imprint.embedding import EmbedCalls
-from imprint.flow import Flow, iterate, pages, part, run
+from imprint.flow import Flow, iterate, part, run
 from imprint.index import Index
 from imprint.maps import MapCalls
 from imprint.measures import MeasureCalls
-from imprint.records import Encoder, Event, Job, Json, Metric, Validation
+from imprint.records import Encoder, Event, Job, Metric, Validation
 from imprint.results import Results
 from imprint.transport import Transport
 from imprint.webhooks import WebhookCalls
@@ -184,13 +184,6 @@ class Client(EmbedCalls, BulkCalls, MeasureCalls, DatasetCalls, WebhookCalls, Ma
 
     def _iterate(self, flow: Flow[None]) -> Results[Any]:
         return Results(iterate(flow, self._transport.performer()))
-
-    def _pages(self, path: str, params: dict[str, Any], limit: int | None) -> Iterator[Json]:
-        return self._iterate(pages(path, params, limit))
-
-    def _get(self, path: str) -> Json:
-        body: Json = self._transport.request("GET", path).json()
-        return body
 
     def _encoder_id(self, name: str) -> str:
         return self._run(calls.encoder_id(name))

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 import time
 import uuid
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import quote
+from typing import Self
 
 from imprint import images
 from imprint.errors import Conflict, ConnectionFailed, UsageError
-from imprint.flow import PAUSES
+from imprint.flow import PAUSES, Call, Flow, Pause, Upload, Work, get, iterate, pages, parsed, part, run
 from imprint.records import Json
+from imprint.results import Results
 from imprint.transport import Transport
 
-PIECE = 2**18  # bytes
 PATIENCE = 600.0  # seconds that another request with the same key may take
+LONGEST_ANSWER = 3600.0  # seconds from the end of an archive to the answer: it is unpacked and looked through meanwhile
 
 Progress = Callable[[int, int], None]  # (bytes sent, of how many)
 
@@ -65,9 +63,6 @@ class DatasetCalls:
     """The part of `imprint.Client` that deals with datasets."""
 
     _transport: Transport
-    if TYPE_CHECKING:  # the client's own
-
-        def _pages(self, path: str, params: dict[str, Any], limit: int | None) -> Iterator[Json]: ...
 
     def upload_dataset(self, path: str | Path, name: str | None = None, *, on_progress: Progress | None = None) -> Dataset:
         """Send a ZIP file, or a folder, whose pictures are packed into one first. Then `submit(data={"source": "dataset", …})`.
@@ -75,81 +70,86 @@ class DatasetCalls:
         When the connection breaks, and when the call is repeated with the same unchanged file, it goes on where it was; a file
         that has arrived already gives the dataset that it became. `name`: default, the file's. Raises Rejected, UsageError.
         """
-        source = Path(path)
-        title = name or source.name.removesuffix(".zip")
-        with _archive(source) as file:
-            status = file.stat()
-            same = f"{title}\0{source.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
-            key = str(uuid.uuid4()) if source.is_dir() else hashlib.sha256(same.encode()).hexdigest()[:40]
-            return self._sent(file, title, key, status.st_size, on_progress or (lambda sent, total: None))
+        return run(uploaded(path, name, on_progress), self._transport.performer())
 
     def dataset(self, dataset_id: str) -> Dataset:
         """One dataset. Raises NotFound."""
-        return Dataset.parse(self._transport.request("GET", f"/datasets/{quote(dataset_id, safe='')}").json())
+        return run(dataset(dataset_id), self._transport.performer())
 
-    def datasets(self, *, limit: int | None = None) -> Iterator[Dataset]:
+    def datasets(self, *, limit: int | None = None) -> Results[Dataset]:
         """Your own and everybody's, newest first."""
-        return (Dataset.parse(body) for body in self._pages("/datasets", {}, limit))
+        return Results(iterate(listed(limit), self._transport.performer()))
 
     def delete_dataset(self, dataset_id: str) -> None:
         """Forget a registered folder; remove what was uploaded. Raises Conflict while an unfinished job uses it."""
-        self._transport.request("DELETE", f"/datasets/{quote(dataset_id, safe='')}")
-
-    def _sent(self, file: Path, name: str, key: str, size: int, progress: Progress) -> Dataset:
-        headers = {"Idempotency-Key": key}
-        failures, furthest, began = 0, -1, time.monotonic()
-        while True:
-            state = self._transport.request("GET", "/datasets/uploads", headers=headers).json()
-            if state["dataset"]:
-                return self.dataset(state["dataset"])
-            offset = min(int(state["offset"]), size)
-            if offset > furthest:
-                failures, furthest = 0, offset
-            try:
-                answer = self._transport.upload(
-                    "/datasets",
-                    _pieces(file, offset, size, progress),
-                    size - offset,
-                    params={"name": name, "offset": offset or None},
-                    headers={**headers, "Content-Type": "application/zip"},
-                )
-                return Dataset.parse(answer.json())
-            except ConnectionFailed:
-                failures += 1
-                if failures > len(PAUSES):
-                    raise
-                time.sleep(PAUSES[failures - 1])
-            except Conflict:  # the request before, whose connection broke, is still looked at
-                if time.monotonic() - began > PATIENCE:
-                    raise
-                time.sleep(1.0)
+        run(deleted(dataset_id), self._transport.performer())
 
 
-def _pieces(file: Path, offset: int, size: int, progress: Progress) -> Iterator[bytes]:
-    with file.open("rb") as opened:
-        opened.seek(offset)
-        sent = offset
-        while piece := opened.read(min(PIECE, size - sent)):
-            yield piece
-            sent += len(piece)
-            progress(sent, size)
+def dataset(dataset_id: str) -> Flow[Dataset]:
+    """See `DatasetCalls.dataset`, and so on."""
+    return Dataset.parse((yield from get(f"/datasets/{part(dataset_id)}")))
 
 
-@contextmanager
-def _archive(source: Path) -> Iterator[Path]:
-    """The file to send: itself, or a temporary one with the pictures of a folder."""
+def listed(limit: int | None) -> Flow[None]:
+    return parsed(pages("/datasets", {}, limit), Dataset.parse)
+
+
+def deleted(dataset_id: str) -> Flow[None]:
+    yield Call("DELETE", f"/datasets/{part(dataset_id)}")
+
+
+def uploaded(path: str | Path, name: str | None, progress: Progress | None) -> Flow[Dataset]:
+    source = Path(path)
+    title = name or source.name.removesuffix(".zip")
     if source.is_file():
         if not zipfile.is_zipfile(source):
             raise UsageError(f"{str(source)!r} is no ZIP archive", "give one, or a folder of pictures")
-        yield source
-        return
+        status = source.stat()
+        same = f"{title}\0{source.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
+        return (yield from _sent(source, title, hashlib.sha256(same.encode()).hexdigest()[:40], progress))
     if not source.is_dir():
         raise UsageError(f"there is no file or folder {str(source)!r}")
-    descriptor, name = tempfile.mkstemp(suffix=".zip", prefix="imprint-")
-    try:
-        with os.fdopen(descriptor, "wb") as out, zipfile.ZipFile(out, "w", zipfile.ZIP_STORED, strict_timestamps=False) as made:
-            for each in images.find([source]):  # pictures are compressed already
-                made.write(each, each.relative_to(source))
-        yield Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="imprint-") as folder:
+        packed = Path(folder, "pictures.zip")
+        yield Work(lambda: _pack(source, packed))
+        return (yield from _sent(packed, title, str(uuid.uuid4()), progress))
+
+
+def _sent(file: Path, name: str, key: str, progress: Progress | None) -> Flow[Dataset]:
+    """Ask how far the upload of this key has come, send the rest, until it is whole."""
+    size = file.stat().st_size
+    told = (lambda sent: progress(sent, size)) if progress is not None else None
+    failures, furthest, began = 0, -1, time.monotonic()
+    while True:
+        state = (yield Call("GET", "/datasets/uploads", headers={"Idempotency-Key": key})).json()
+        if state["dataset"]:
+            return (yield from dataset(state["dataset"]))
+        offset = min(int(state["offset"]), size)
+        if offset > furthest:
+            failures, furthest = 0, offset
+        try:
+            answer = yield Call(
+                "POST",
+                "/datasets",
+                params={"name": name, "offset": offset or None},
+                content=Upload(file, told, offset, size),
+                headers={"Idempotency-Key": key, "Content-Type": "application/zip", "Content-Length": str(size - offset)},
+                timeout=LONGEST_ANSWER,
+            )
+            return Dataset.parse(answer.json())
+        except ConnectionFailed:
+            failures += 1
+            if failures > len(PAUSES):
+                raise
+            yield Pause(PAUSES[failures - 1])
+        except Conflict:  # the request before, whose connection broke, is still looked at
+            if time.monotonic() - began > PATIENCE:
+                raise
+            yield Pause(1.0)
+
+
+def _pack(source: Path, to: Path) -> None:
+    """A ZIP file of a folder's pictures."""
+    with zipfile.ZipFile(to, "w", zipfile.ZIP_STORED, strict_timestamps=False) as made:
+        for each in images.find([source]):  # pictures are compressed already
+            made.write(each, each.relative_to(source))

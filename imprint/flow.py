@@ -21,19 +21,24 @@ from imprint.records import Json
 
 T = TypeVar("T")
 PAUSES = (0.2, 0.5, 1.0)  # seconds before each repetition
+PIECE = 2**18  # bytes of an upload read at once
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file as the body of a call, read anew for each time that it is sent. `told`: is given the bytes sent so far."""
+    """A file as the body of a call, read anew for each time that it is sent: its bytes from `begin` to before `end` (default:
+    all). `told`: is given how far into the file it was sent so far, in bytes."""
 
     path: Path
     told: Callable[[int], object] | None = None
+    begin: int = 0
+    end: int | None = None
 
     def pieces(self) -> Iterator[bytes]:
-        done = 0
+        done = self.begin
         with self.path.open("rb") as file:
-            while piece := file.read(2**18):
+            file.seek(done)
+            while piece := file.read(PIECE if self.end is None else min(PIECE, self.end - done)):
                 yield piece
                 done += len(piece)
                 if self.told is not None:
@@ -44,7 +49,8 @@ class Upload:
 class Call:
     """A request; its answer is an httpx.Response that is a success, read whole.
 
-    `repeatable`: whether sending it twice does no harm (default: GET and PUT); `timeout` in seconds, default: the client's.
+    `repeatable`: whether sending it twice does no harm (default: GET and PUT); `timeout`: seconds that the server may take to
+    answer (default: the client's).
     """
 
     method: str
@@ -102,13 +108,21 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """Something to do here that takes long enough to hold an event loop up, which has it done in a thread; its answer is what
+    `what` returns."""
+
+    what: Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Item(Generic[T]):
     """Something for the loop of whoever asked."""
 
     value: T
 
 
-Step = Call | Open | Next | Pause | Item[Any]
+Step = Call | Open | Next | Pause | Work | Item[Any]
 Flow = Generator[Step, Any, T]
 
 

@@ -6,12 +6,13 @@ client.save_map(job.id, "map.arrow")
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from imprint.bulk import replacing
+from imprint.flow import Call, Flow, Work, download, get, part, run
 from imprint.records import Job, Json
 from imprint.transport import Transport
 
@@ -31,50 +32,76 @@ class MapCalls:
 
     def map(self, job_id: str) -> Json:
         """What is on a finished map: count, clusters, folders, links."""
-        body: Json = self._transport.request("GET", _here(job_id)).json()
-        return body
+        return run(summary(job_id), self._transport.performer())
 
     def map_points(self, job_id: str, **params: Any) -> Json:
         """A page of its pictures: `limit`, `skip`, `order` ("row" or "outlier"), `folder`, `cluster`."""
-        body: Json = self._transport.request("GET", f"{_here(job_id)}/points", params=params).json()
-        return body
+        return run(points(job_id, params), self._transport.performer())
 
     def map_picture(self, job_id: str, row: int) -> Json:
         """One picture with its ten nearest others. Raises NotFound."""
-        body: Json = self._transport.request("GET", f"{_here(job_id)}/points/{row}").json()
-        return body
+        return run(picture(job_id, row), self._transport.performer())
 
     def save_map(self, job_id: str, to: str | Path) -> Path:
         """The whole map as the file `to`: Arrow IPC, or by the name's end .parquet or .csv. It appears when it is whole.
 
         Columns: path, folder, x, y, cluster, outlier, and but for CSV nearest (rows of the ten nearest others) and cosine.
         """
-        target = Path(to)
-        with replacing(target) as out:
-            if target.suffix not in (".parquet", ".csv"):
-                self._transport.download(f"{_here(job_id)}/points.arrow", out)
-                return target
-            import pyarrow as pa
-
-            content = self._transport.request("GET", f"{_here(job_id)}/points.arrow").content
-            table = pa.ipc.open_file(content).read_all()
-            if target.suffix == ".parquet":
-                import pyarrow.parquet as pq
-
-                pq.write_table(table, out)
-            else:
-                from pyarrow import csv
-
-                shown = table.drop_columns(["nearest", "cosine"])
-                at = shown.schema.get_field_index("folder")
-                csv.write_csv(shown.set_column(at, "folder", shown.column("folder").cast(pa.string())), out)
-        return target
+        return run(saved(job_id, to), self._transport.performer())
 
     def export_rows(self, job_id: str, rows: Sequence[int], name: str | None = None, format: str = "csv") -> bytes:
         """Some of its pictures as CSV or Parquet."""
-        body = {"rows": list(rows), "format": format, **({"name": name} if name else {})}
-        return self._transport.request("POST", f"{_here(job_id)}/export", json=body, repeatable=True).content
+        return run(exported(job_id, rows, name, format), self._transport.performer())
+
+
+def summary(job_id: str) -> Flow[Json]:
+    """See `MapCalls.map`, and so on."""
+    return get(_here(job_id))
+
+
+def points(job_id: str, params: Json) -> Flow[Json]:
+    page: Json = (yield Call("GET", f"{_here(job_id)}/points", params=params)).json()
+    return page
+
+
+def picture(job_id: str, row: int) -> Flow[Json]:
+    return get(f"{_here(job_id)}/points/{row}")
+
+
+def saved(job_id: str, to: str | Path) -> Flow[Path]:
+    target, address = Path(to), f"{_here(job_id)}/points.arrow"
+    with replacing(target) as out:
+        if target.suffix not in (".parquet", ".csv"):
+            yield from download(address, out)
+        else:
+            arrow = io.BytesIO()
+            yield from download(address, arrow)
+            yield Work(lambda: _convert(arrow, target.suffix, out))
+    return target
+
+
+def exported(job_id: str, rows: Sequence[int], name: str | None, form: str) -> Flow[bytes]:
+    body = {"rows": list(rows), "format": form, **({"name": name} if name else {})}
+    answer = yield Call("POST", f"{_here(job_id)}/export", json=body, repeatable=True)
+    return bytes(answer.content)
+
+
+def _convert(arrow: io.BytesIO, suffix: str, out: BinaryIO) -> None:
+    """An Arrow file as Parquet, or as CSV without the columns of lists, which it cannot hold."""
+    import pyarrow as pa
+
+    table = pa.ipc.open_file(pa.py_buffer(arrow.getbuffer())).read_all()
+    if suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        pq.write_table(table, out)
+        return
+    from pyarrow import csv
+
+    shown = table.drop_columns(["nearest", "cosine"])
+    at = shown.schema.get_field_index("folder")
+    csv.write_csv(shown.set_column(at, "folder", shown.column("folder").cast(pa.string())), out)
 
 
 def _here(job_id: str) -> str:
-    return f"/jobs/{quote(job_id, safe='')}/map"
+    return f"/jobs/{part(job_id)}/map"

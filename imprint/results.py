@@ -52,7 +52,10 @@ def to_pandas(records: Iterable[Any]) -> pandas.DataFrame:
 
 
 def _flat(record: Any) -> dict[str, Any]:
-    fields = {each.name: getattr(record, each.name) for each in dataclasses.fields(record)}
+    if isinstance(record, Mapping):  # a body of the API as it came
+        fields = dict(record)
+    else:
+        fields = {each.name: getattr(record, each.name) for each in dataclasses.fields(record)}
     row: dict[str, Any] = {}
     for name, value in fields.items():
         if name in _LEFT_OUT:

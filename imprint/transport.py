@@ -8,16 +8,15 @@ from __future__ import annotations
 import contextlib
 import time
 import weakref
-from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO
+from collections.abc import Iterator
+from typing import Any
 
 import httpx
 
 from imprint.errors import BY_STATUS, ConnectionFailed, ImprintError, Problem, ServiceError, UsageError
-from imprint.flow import PAUSES, Call, Next, Open, Opened, Pause, Step, download, run
+from imprint.flow import PAUSES, Call, Next, Open, Opened, Pause, Step, Work
 from imprint.version import version
 
-LONGEST_ANSWER = 3600.0  # seconds from the end of a large body to the answer
 LONGEST_PAUSE = 10.0  # seconds; a server that asks for more is reported instead
 CONNECT_SECONDS = 5.0
 
@@ -63,12 +62,14 @@ def options(base_url: str, api_key: str | None, timeout: float) -> dict[str, Any
     return {"base_url": base_url, "headers": headers, "timeout": httpx.Timeout(timeout, connect=CONNECT_SECONDS)}
 
 
-def sent(call: Call) -> dict[str, Any]:
-    """A call as httpx takes it."""
+def sent(call: Call, usual: httpx.Timeout) -> dict[str, Any]:
+    """A call as httpx takes it; `usual`: the client's limits, of which a call's `timeout` changes the one for the answer."""
     fields: dict[str, Any] = {name: getattr(call, name) for name in ("json", "data", "files")}
     if call.content is not None:
         fields["content"] = call.content.pieces()
-    more: dict[str, Any] = {} if call.timeout is None else {"timeout": httpx.Timeout(call.timeout, connect=CONNECT_SECONDS)}
+    more: dict[str, Any] = {}
+    if call.timeout is not None:
+        more["timeout"] = httpx.Timeout(connect=usual.connect, read=call.timeout, write=usual.write, pool=usual.pool)
     headers = dict(call.headers) if call.headers else None
     return {"method": call.method, "url": call.path, "params": call.query, "headers": headers, **fields, **more}
 
@@ -88,27 +89,12 @@ class Transport:
     def close(self) -> None:
         self._finish()
 
-    def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        repeatable: bool | None = None,
-        params: Mapping[str, Any] | None = None,
-        json: Any = None,
-        data: Mapping[str, Any] | None = None,
-        files: Any = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> httpx.Response:
-        """The answer, when it is a success. The fields are those of `flow.Call`."""
-        return self.answer_to(Call(method, path, params, json, data, files, None, headers, repeatable))
-
     def answer_to(self, call: Call) -> httpx.Response:
         """The answer, when it is a success; tried as often as Attempts says."""
         attempts = Attempts(self.base_url, call)
         while True:
             try:
-                response = self.http.request(**sent(call))
+                response = self.http.request(**sent(call, self.http.timeout))
             except (httpx.TransportError, httpx.DecodingError, httpx.InvalidURL) as error:
                 pause = attempts.broken(error)
             else:
@@ -116,26 +102,6 @@ class Transport:
                     return response
                 pause = attempts.refused(response)
             time.sleep(pause)
-
-    def upload(
-        self, path: str, pieces: Iterator[bytes], length: int, *, params: Mapping[str, Any], headers: Mapping[str, str]
-    ) -> httpx.Response:
-        """POST a body of known length, however large, once. What the server makes of it may take its time."""
-        query = {name: value for name, value in params.items() if value is not None}
-        usual = self.http.timeout
-        waiting = httpx.Timeout(connect=usual.connect, read=LONGEST_ANSWER, write=usual.write, pool=usual.pool)
-        given = {**headers, "Content-Length": str(length)}
-        try:
-            response = self.http.post(path, params=query, content=pieces, headers=given, timeout=waiting)
-        except httpx.TransportError as error:
-            raise unreachable(self.base_url, error) from error
-        if not response.is_success:
-            raise read_problem(response)
-        return response
-
-    def download(self, path: str, file: BinaryIO) -> None:
-        """Write an answer's body to the end of `file`, however large; goes on where it was when the connection breaks."""
-        run(download(path, file), self.performer())
 
     def performer(self) -> Blocking:
         """Who carries out the steps of one flow."""
@@ -154,13 +120,15 @@ class Blocking:
             return self._transport.answer_to(step)
         if isinstance(step, Pause):
             return time.sleep(step.seconds)
+        if isinstance(step, Work):
+            return step.what()
         with as_imprint_errors(self._transport.base_url):
             return self._open(step) if isinstance(step, Open) else next(step.of.pieces, None) if isinstance(step, Next) else None
 
     def _open(self, step: Open) -> Opened:
         self._opened.close()  # of a flow, one answer is read at a time
         call = Call("GET", step.path, step.params, headers=step.headers, timeout=step.timeout)
-        asked = {name: value for name, value in sent(call).items() if value is not None}
+        asked = {name: value for name, value in sent(call, self._transport.http.timeout).items() if value is not None}
         response = self._opened.enter_context(self._transport.http.stream(**asked))
         if not response.is_success:
             response.read()

@@ -7,12 +7,11 @@ client.test_webhook(hook["id"])
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from collections.abc import Sequence
 
-from imprint.errors import UsageError
+from imprint.flow import Call, Flow, iterate, pages, part, run
 from imprint.records import Json
+from imprint.results import Results
 from imprint.transport import Transport
 
 
@@ -20,41 +19,58 @@ class WebhookCalls:
     """The part of `imprint.Client` that deals with webhooks. Bodies are those of the API."""
 
     _transport: Transport
-    if TYPE_CHECKING:  # the client's own
-
-        def _pages(self, path: str, params: dict[str, Any], limit: int | None) -> Iterator[Json]: ...
 
     def add_webhook(self, url: str, events: Sequence[str] | None = None) -> Json:
         """A new webhook; `secret` is in this answer only. events: default all. Raises Rejected."""
-        body = {"url": url, **({} if events is None else {"events": list(events)})}
-        made: Json = self._transport.request("POST", "/webhooks", json=body).json()
-        return made
+        return run(added(url, events), self._transport.performer())
 
-    def webhooks(self) -> Iterator[Json]:
+    def webhooks(self) -> Results[Json]:
         """One's own, newest first."""
-        return self._pages("/webhooks", {}, None)
+        return Results(iterate(listed(), self._transport.performer()))
 
     def enable_webhook(self, webhook_id: str, enabled: bool = True) -> Json:
         """Send to it again, what waits at once; or let everything wait."""
-        changed = self._transport.request("PATCH", _path(webhook_id), json={"enabled": enabled}, repeatable=True)
-        body: Json = changed.json()
-        return body
+        return run(enable(webhook_id, enabled), self._transport.performer())
 
     def delete_webhook(self, webhook_id: str) -> None:
         """With its messages."""
-        self._transport.request("DELETE", _path(webhook_id))
+        run(deleted(webhook_id), self._transport.performer())
 
     def test_webhook(self, webhook_id: str) -> Json:
         """Send a message that says nothing; `deliveries` tells how it went."""
-        body: Json = self._transport.request("POST", f"{_path(webhook_id)}/test").json()
-        return body
+        return run(tested(webhook_id), self._transport.performer())
 
-    def deliveries(self, webhook_id: str, *, limit: int | None = None) -> Iterator[Json]:
+    def deliveries(self, webhook_id: str, *, limit: int | None = None) -> Results[Json]:
         """Its messages, newest first: status, attempts, answer, error, next_at."""
-        return self._pages(f"{_path(webhook_id)}/deliveries", {}, limit)
+        return Results(iterate(deliveries(webhook_id, limit), self._transport.performer()))
 
 
-def _path(webhook_id: str) -> str:
-    if webhook_id in ("", ".", ".."):
-        raise UsageError(f"{webhook_id!r} is not a webhook's id")
-    return f"/webhooks/{quote(webhook_id, safe='')}"
+def added(url: str, events: Sequence[str] | None) -> Flow[Json]:
+    """See `WebhookCalls.add_webhook`, and so on."""
+    answer = yield Call("POST", "/webhooks", json={"url": url, **({} if events is None else {"events": list(events)})})
+    made: Json = answer.json()
+    return made
+
+
+def listed() -> Flow[None]:
+    return pages("/webhooks", {}, None)
+
+
+def enable(webhook_id: str, enabled: bool) -> Flow[Json]:
+    answer = yield Call("PATCH", f"/webhooks/{part(webhook_id)}", json={"enabled": enabled}, repeatable=True)
+    changed: Json = answer.json()
+    return changed
+
+
+def deleted(webhook_id: str) -> Flow[None]:
+    yield Call("DELETE", f"/webhooks/{part(webhook_id)}")
+
+
+def tested(webhook_id: str) -> Flow[Json]:
+    answer = yield Call("POST", f"/webhooks/{part(webhook_id)}/test")
+    sent: Json = answer.json()
+    return sent
+
+
+def deliveries(webhook_id: str, limit: int | None) -> Flow[None]:
+    return pages(f"/webhooks/{part(webhook_id)}/deliveries", {}, limit)

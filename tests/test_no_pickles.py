@@ -70,7 +70,8 @@ class TestCode:
         files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
         assert len(files) > 150 and "torch.load" in {name for file in files for _, name, _ in calls(file.read_text())}
         found = {str(file.relative_to(ROOT)): wrong for file in files if (wrong := dangers(file.read_text()))}
-        assert found == {}
+        (own,) = found.pop("ssl_core/portable/written.py")  # an export that this process wrote the line before, read back
+        assert found == {} and own.endswith(": jit.load")
 
     def test_nothing_is_imported_by_another_name(self):
         """`from torch import load` would hide a call from the walk above."""

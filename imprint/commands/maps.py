@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 EPILOG = """
 [bold]Examples[/bold]
 
-  imprint map ~/Pictures/cats                [dim]embed the folder, map it, and say where to look at it[/dim]
+  imprint map ~/Pictures/cats                   [dim]embed the folder, map it, and say where to look at it[/dim]
 
-  imprint map job_01JZ8X3M6Q4T9V2B7C5D8E1F0G [dim]the vectors of an embed job[/dim]
+  imprint map job_01JZ8X3M6Q4T9V2B7C5D8E1F0G    [dim]the vectors of an embed job[/dim]
 
-  imprint map ~/Pictures/cats -o cats.csv    [dim]path, folder, x, y, cluster, outlier[/dim]
+  imprint map ~/Pictures/cats -o cats.csv       [dim]path, folder, x, y, cluster, outlier[/dim]
 """
 FORMS = (".arrow", ".parquet", ".csv")
 

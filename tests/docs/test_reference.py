@@ -48,7 +48,8 @@ def test_the_examples_of_a_command_are_understood_by_it(words: str) -> None:
     section = page.split(f"### imprint {words}\n")[1].split("\n### ")[0]
     every = commands()
     for line in re.findall(r"^imprint (.*)$", section, re.MULTILINE):
-        rest = shlex.split(line.split("   # ")[0].split(" | ")[0])
+        rest = shlex.split(re.split(r"   # | [|<>] ", line)[0])
+        rest = rest[2:] if rest[0] == "--profile" else rest
         name = next(name for name in (" ".join(rest[:2]), rest[0]) if name in every)
         with every[name].make_context(name, rest[len(name.split()) :]) as context:
             assert context.params

@@ -155,6 +155,10 @@ class TestTables:
         assert (row["progress.epoch"], row["metrics.knn_top1"], row["labels.team"]) == (3, 91.0, "a")
         assert not any(name.startswith(("spec", "raw")) for name in row)
 
+    def test_bodies_as_they_came(self) -> None:
+        rows = Results([{"id": "wh_1", "events": ["job.failed"], "last": {"answer": 204}}])
+        assert rows.to_arrow().to_pylist() == [{"id": "wh_1", "events": ["job.failed"], "last.answer": 204}]
+
     def test_vectors_become_lists_of_one_length(self) -> None:
         answers = [Embedded("a", np.array([1, 2], np.float32)), Embedded("b", None, "broken")]
         table = to_arrow(answers)

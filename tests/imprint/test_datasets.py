@@ -14,7 +14,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from imprint import datasets
+from imprint import datasets, flow
 from imprint.cli import app
 from imprint.client import Client
 from imprint.errors import Conflict, NotFound, Rejected, UsageError
@@ -114,11 +114,11 @@ class TestClient:
         size, killed = file.stat().st_size, []
         monkeypatch.setattr(datasets, "PAUSES", (0.1, 5.0, 5.0))
         starts: list[int] = []
-        really = datasets._pieces
+        really = flow.Upload.pieces
 
-        def pieces(path, offset, total, progress):
-            starts.append(offset)
-            return really(path, offset, total, progress)
+        def pieces(upload):
+            starts.append(upload.begin)
+            return really(upload)
 
         def progress(sent: int, total: int) -> None:
             if sent > total * 2 // 3 and not killed:
@@ -127,7 +127,7 @@ class TestClient:
                 api.end(signal.SIGKILL)
                 api.start()
 
-        monkeypatch.setattr(datasets, "_pieces", pieces)
+        monkeypatch.setattr(flow.Upload, "pieces", pieces)
         try:
             with Client(api.url) as client:
                 made = client.upload_dataset(file, on_progress=progress)
