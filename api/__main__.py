@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -53,6 +54,7 @@ def main() -> int:
         os.environ["IMPRINT_INSECURE"] = "1"
     settings = get_settings()
     logs.set_up(settings)
+    logging.captureWarnings(True)
     try:
         why = refusal(settings)
     except Unavailable as error:

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from typing import Any
 
-from jobs import tracing
+from jobs import logs, tracing
 from jobs.database import migrate
 from jobs.errors import JobsError
 from jobs.settings import get_settings
 
 
+def _say_nothing(*_: Any) -> None:
+    """In the place of what Celery prints when it is told to stop: plain text among lines of JSON. The log tells it as well."""
+
+
 def main() -> int:
     """Migrate, then supervise until told to stop."""
     settings = get_settings()
+    logs.set_up(settings)  # again when Celery asks for it; before that it warns
+    logging.captureWarnings(True)
     settings.home.mkdir(parents=True, exist_ok=True)
     try:
         migrate(settings.database_url)
     except JobsError as error:
         sys.exit(f"the worker ends, to be started again: {error}")
+    import celery.apps.worker
+
     from worker.tasks import app
 
+    celery.apps.worker.safe_say = _say_nothing
     app.worker_main(
         [
             "--quiet",  # no banner among the lines of the log

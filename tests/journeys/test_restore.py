@@ -30,7 +30,7 @@ def back_up(home: Path, to: Path) -> None:
     subprocess.run([sys.executable, "-P", "-c", words], check=True)
     (excluded,) = {line for line in PAGE.read_text().splitlines() if line.startswith("rsync")}
     names = [name.strip("'/") for name in re.findall(r"--exclude (\S+)", excluded)]
-    assert names == ["run", "prepared", "imprint.db*"]
+    assert names == ["run", "prepared", "exports", "imprint.db*"]
     with contextlib.suppress(shutil.Error):  # a checkpoint that was replaced meanwhile, which rsync passes over too
         shutil.copytree(home, to / "home", ignore=lambda folder, _: _excluded(home, folder, names))
 

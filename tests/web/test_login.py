@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from support.pages import until
+
 
 def test_a_key_is_asked_for_and_leads_back(browse: Any, web: Any) -> None:
     page = browse("/?status=running", who=None)
     assert page.url == f"{web.address}/ui/login?next=/%3Fstatus%3Drunning"
-    page.keyboard.type(web.keys["alice"])  # the field has the focus
+    until(lambda: page.evaluate("document.activeElement.id") == "key", "the focus of the field")
+    page.keyboard.type(web.keys["alice"])
     page.keyboard.press("Enter")
     page.wait_for_url("**/?status=running")
     assert page.get_by_role("heading", name="Jobs").is_visible()

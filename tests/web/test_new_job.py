@@ -44,7 +44,7 @@ def test_a_job_is_submitted_and_seen_to_finish(browse: Any, web: Any) -> None:
     ready(page)
     page.get_by_role("button", name="Start the job").click()
     page.wait_for_url("**/ui/jobs/job_*")
-    assert page.get_by_role("heading", level=1).inner_text() == "from the <b>form</b>"
+    page.get_by_role("heading", level=1, name="from the <b>form</b>", exact=True).wait_for()
     page.locator("#tags").get_by_text("succeeded").wait_for(timeout=400_000)
     # What was measured came over the open connection, without a reload.
     loss = page.get_by_role("img", name=re.compile(r"Loss\. .* at step \d+"))

@@ -42,7 +42,7 @@ def trial(place: Bench, dice: random.Random, number: int) -> None:
     if second:
         late = [event.type for event in history if event.id > second[0] and event.data["attempt"] == 1]
         assert not late, f"attempt 1 wrote {late} after it was taken over"
-        assert "may no longer write" in worker.log.read_text()
+        place.until(lambda: "may no longer write" in worker.log.read_text(), "the refusal in the log", 20)
         assert (
             len([each for each in place.artifacts.encoders.iterdir() if place.repository.get(job_id).encoder_id in each.name])
             == 1

@@ -94,17 +94,20 @@ class TestProcesses:
     def test_sigterm_to_the_group_spoils_no_file(self, tmp_path: Path) -> None:
         """A stop reaches the decoders as well; were they to obey it, the files at hand would count as deadly."""
         root = pictures(tmp_path / "photos", 3 * prepare.CHUNK)
-        stop = threading.Event()
+        stop, others = threading.Event(), _children()  # of other tests
 
         def progress(done: int, total: int) -> None:
             if not stop.is_set():
                 stop.set()
-                for task in Path("/proc/self/task").iterdir():
-                    for child in (task / "children").read_text().split():
-                        os.kill(int(child), signal.SIGTERM)
+                for child in _children() - others:
+                    os.kill(child, signal.SIGTERM)
 
         prepared = Cache(tmp_path / "cache").prepared(scan(root, tmp_path), "sha256:a", SIDE, progress)
         assert prepared.unreadable == {}
+
+
+def _children() -> set[int]:
+    return {int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
 
 
 def _alive(pid: int) -> bool:
