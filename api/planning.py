@@ -17,7 +17,7 @@ from api.deps import Services
 from api.errors import invalid
 from api.schemas import JobCreate
 from jobs.errors import NotFound
-from jobs.records import EncoderRecord
+from jobs.records import DatasetRecord, EncoderRecord
 from ssl_core.data.errors import DataError
 from ssl_core.data.sources import SourceFacts, describe
 from ssl_core.manifest import EncoderError, Manifest, read_manifest
@@ -85,15 +85,18 @@ def plan(body: dict[str, Any], data_root: Path, path_of: PathOf, take_over: Take
     return Plan(create, completed.spec, completed.recipe, [*notes, *completed.notes], warnings, facts, dict(checked.estimate))
 
 
+def place_of(services: Services, dataset: DatasetRecord) -> Place:
+    """Where a dataset lies: below the data root, or, if it was uploaded, in a place of its own."""
+    root = services.uploads.place_of(dataset.id) if dataset.uploaded else services.settings.data_root
+    return Place(root, dataset.path)
+
+
 def path_of(services: Services) -> PathOf:
-    """Where a dataset lies, for those who may see it: below the data root, or, if it was uploaded, in a place of its own."""
+    """Where a dataset lies, by its id, for those who may see it."""
 
     def look_up(dataset_id: str) -> Place | None:
         found = services.repository.find_dataset(dataset_id)
-        if found is None:
-            return None
-        root = services.uploads.place_of(dataset_id) if found.uploaded else services.settings.data_root
-        return Place(root, found.path)
+        return None if found is None else place_of(services, found)
 
     return look_up
 

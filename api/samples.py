@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from api.dataset_schemas import SampleBody
 from api.deps import DatasetId, ServicesDep
 from api.errors import Problem
-from api.planning import path_of
+from api.planning import place_of
 from api.schemas import ListOf
 from api.thumbnails import thumbnail
 from ssl_core.data.errors import DataError
@@ -27,9 +27,7 @@ def samples(
     limit: Annotated[int, Query(ge=1, le=MOST, description="Pictures, evenly spread over the dataset's files.")] = 8,
 ) -> ListOf[SampleBody]:
     """Thumbnails as data URIs of JPEG, 160 px on the longer side; null for a file that cannot be read."""
-    services.repository.dataset(dataset_id)  # 404 where it is not there, or not the caller's
-    place = path_of(services)(dataset_id)
-    assert place is not None
+    place = place_of(services, services.repository.dataset(dataset_id))
     root, folder = place.root, place.path
     try:
         paths = scan(folder_below(root, folder), root).paths

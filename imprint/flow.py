@@ -136,22 +136,9 @@ class Performer(Protocol):
 
 def run(flow: Flow[T], perform: Performer) -> T:
     """Carry a flow out and give what it returns."""
-    answer: Any = None
-    failed: ImprintError | None = None
-    try:
-        while True:
-            step = flow.send(answer) if failed is None else flow.throw(failed)
-            answer, failed = None, None
-            try:
-                answer = perform(step)
-            except ImprintError as error:
-                failed = error
-    except StopIteration as end:
-        value: T = end.value
-        return value
-    finally:
-        flow.close()
-        perform.close()
+    value: T
+    (value,) = iterate(_result(flow), perform)
+    return value
 
 
 def iterate(flow: Flow[None], perform: Performer) -> Iterator[Any]:
@@ -178,22 +165,9 @@ def iterate(flow: Flow[None], perform: Performer) -> Iterator[Any]:
 
 async def run_async(flow: Flow[T], perform: Performer) -> T:
     """`run` on an event loop; `perform` gives awaitables."""
-    answer: Any = None
-    failed: ImprintError | None = None
-    try:
-        while True:
-            step = flow.send(answer) if failed is None else flow.throw(failed)
-            answer, failed = None, None
-            try:
-                answer = await perform(step)
-            except ImprintError as error:
-                failed = error
-    except StopIteration as end:
-        value: T = end.value
-        return value
-    finally:
-        flow.close()
-        await perform.close()
+    value: T
+    (value,) = [value async for value in iterate_async(_result(flow), perform)]
+    return value
 
 
 async def iterate_async(flow: Flow[None], perform: Performer) -> AsyncIterator[Any]:
@@ -217,6 +191,11 @@ async def iterate_async(flow: Flow[None], perform: Performer) -> AsyncIterator[A
     finally:
         flow.close()
         await perform.close()
+
+
+def _result(flow: Flow[T]) -> Flow[None]:
+    """The same flow, which has no items of its own, with what it returns as its only one."""
+    yield Item((yield from flow))
 
 
 def part(name: str) -> str:

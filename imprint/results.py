@@ -69,7 +69,21 @@ def _flat(record: Any) -> dict[str, Any]:
     return row
 
 
-class Results(Iterator[T], Generic[T]):
+class _Tabular(Iterable[Any]):
+    """What records have in common."""
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """All of them, or the rest; see `imprint.results`."""
+        return to_dicts(self)
+
+    def to_arrow(self) -> pyarrow.Table:
+        return to_arrow(self)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        return to_pandas(self)
+
+
+class Results(_Tabular, Iterator[T], Generic[T]):
     """An iterator over records, fetched as they are needed."""
 
     def __init__(self, records: Iterable[T]) -> None:
@@ -81,29 +95,9 @@ class Results(Iterator[T], Generic[T]):
     def __next__(self) -> T:
         return next(self._records)
 
-    def to_dicts(self) -> list[dict[str, Any]]:
-        """The rest of them; see `imprint.results`."""
-        return to_dicts(self)
 
-    def to_arrow(self) -> pyarrow.Table:
-        return to_arrow(self)
-
-    def to_pandas(self) -> pandas.DataFrame:
-        return to_pandas(self)
-
-
-class Rows(list[T]):
+class Rows(list[T], _Tabular):
     """A list of records."""
-
-    def to_dicts(self) -> list[dict[str, Any]]:
-        """See `imprint.results`."""
-        return to_dicts(self)
-
-    def to_arrow(self) -> pyarrow.Table:
-        return to_arrow(self)
-
-    def to_pandas(self) -> pandas.DataFrame:
-        return to_pandas(self)
 
 
 class AsyncResults(AsyncIterator[T], Generic[T]):

@@ -117,15 +117,10 @@ class Artifacts:
         for folder in self.earlier_attempts(job_id, attempt):
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
-    def clear_vectors(self, job_id: str, attempt: int) -> None:
-        """Remove all attempts' shards once they are published."""
+    def clear(self, job_id: str, attempt: int, *names: str) -> None:
+        """Remove what all attempts made under these names, once the job's result is published."""
         for folder in (self.attempt_folder(job_id, attempt), *self.earlier_attempts(job_id, attempt)):
-            shutil.rmtree(folder / "vectors", ignore_errors=True)
-
-    def clear_features(self, job_id: str, attempt: int) -> None:
-        """Remove all attempts' features and checkpoints once a measurement is published."""
-        for folder in (self.attempt_folder(job_id, attempt), *self.earlier_attempts(job_id, attempt)):
-            for name in ("features", "checkpoints"):
+            for name in names:
                 shutil.rmtree(folder / name, ignore_errors=True)
 
 

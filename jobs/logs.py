@@ -69,12 +69,6 @@ def secrets(settings: Settings, environ: Mapping[str, str]) -> set[str]:
     return {form for secret in found if len(secret) >= _SHORTEST for form in (secret, unquote(secret), quote(secret, safe=""))}
 
 
-def without_password(url: str) -> str:
-    """An address as it may be shown."""
-    password = _password(url)
-    return url.replace(password, BLOT) if password else url
-
-
 def _password(url: str) -> str | None:
     try:
         return urlsplit(url).password

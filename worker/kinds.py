@@ -100,7 +100,7 @@ class Embed(_WithResult):
         return ResultDraft(str(folder.relative_to(artifacts.home)), {**facts, "shards": len(made["shards"])})
 
     def clear(self, claim: Claim, artifacts: Artifacts) -> None:
-        artifacts.clear_vectors(claim.job_id, claim.attempt)
+        artifacts.clear(claim.job_id, claim.attempt, "vectors")
 
 
 class _OfVectors(_WithResult):
@@ -148,11 +148,7 @@ class Map(_OfVectors):
         return ResultDraft(str(folder.relative_to(artifacts.home)), {**made, "size_bytes": size})
 
     def clear(self, claim: Claim, artifacts: Artifacts) -> None:
-        for folder in (
-            artifacts.attempt_folder(claim.job_id, claim.attempt),
-            *artifacts.earlier_attempts(claim.job_id, claim.attempt),
-        ):
-            shutil.rmtree(folder / "map", ignore_errors=True)
+        artifacts.clear(claim.job_id, claim.attempt, "map")
 
 
 class Measure(_WithResult):
@@ -169,7 +165,7 @@ class Measure(_WithResult):
         return ResultDraft(str(folder.relative_to(artifacts.home)), made)
 
     def clear(self, claim: Claim, artifacts: Artifacts) -> None:
-        artifacts.clear_features(claim.job_id, claim.attempt)
+        artifacts.clear(claim.job_id, claim.attempt, "features", "checkpoints")
 
 
 class Import(Pretrain):

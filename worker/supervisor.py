@@ -9,10 +9,8 @@ import contextlib
 import logging
 import os
 import socket
-import statistics
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +24,7 @@ from jobs.status import JobStatus
 from worker.child import DEFAULT_COMMAND, Child, crash, environment, log_tail, wait
 from worker.kinds import KINDS
 from worker.lease import Lease
+from worker.pace import Pace
 from worker.pictures import DatasetGone, roots
 from worker.tail import Tail, joined, report
 from worker.telemetry import Telemetry
@@ -113,9 +112,7 @@ class _Attempt:
         self.stalled = False
         self.requested: str | None = None
         self.unsaid: Report | None = None  # what the database did not take yet
-        self.steps: deque[float] = deque(maxlen=50)  # seconds per step, of late
-        self.step = -1
-        self.step_at = time.monotonic()
+        self.pace = Pace()
 
     def run(self) -> None:
         child = self._start()
@@ -175,8 +172,8 @@ class _Attempt:
         if time.monotonic() >= self.kill_at and not child.killed:
             log.warning("%s did not stop in time and is killed", self.claim.job_id)
             child.kill()
-        elif self.why is None and self._stands_still():
-            log.warning("%s has made no step for %.0f s and is killed", self.claim.job_id, time.monotonic() - self.step_at)
+        elif self.why is None and self.pace.stands_still(self.settings.stall_seconds):
+            log.warning("%s has made no step for %.0f s and is killed", self.claim.job_id, self.pace.idle)
             self.stalled = True
             child.kill()
         if self.requested is not None:
@@ -222,21 +219,13 @@ class _Attempt:
         return requested
 
     def _watch(self, events: list[dict[str, Any]]) -> None:
-        now = time.monotonic()
         for event in events:
+            self.pace.heard(event)
             if event["type"] == "error":
                 self.error = {name: str(event.get(name, "")) for name in ("code", "message", "hint")}
             elif event["type"] == "phase":
-                self.phase, self.step_at = event.get("phase"), now
+                self.phase = event.get("phase")
                 self.watching.phase(self.phase)
-            elif event["type"] == "progress" and int(event["step"]) > self.step:
-                if self.step >= 0:
-                    self.steps.append((now - self.step_at) / (int(event["step"]) - self.step))
-                self.step, self.step_at = int(event["step"]), now
-
-    def _stands_still(self) -> bool:
-        median = statistics.median(self.steps) if self.steps else 0.0
-        return time.monotonic() - self.step_at > max(10 * median, self.settings.stall_seconds)
 
     # End
 

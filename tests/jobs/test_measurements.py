@@ -43,7 +43,7 @@ def test_a_result_is_published_once_and_cleared_of_what_made_it(tmp_path: Path) 
     folder = artifacts.publish_result(JOB, 2, artifacts.attempt_folder(JOB, 2) / "result")
     assert folder == tmp_path / "results" / f"{JOB}.2" and json.loads((folder / "result.json").read_text()) == {"top1": 2}
     assert artifacts.publish_result(JOB, 2, tmp_path / "gone") == folder, "published before, not recorded: the same"
-    artifacts.clear_features(JOB, 2)
+    artifacts.clear(JOB, 2, "features", "checkpoints")
     left = sorted(str(path.relative_to(artifacts.job_folder(JOB))) for path in artifacts.job_folder(JOB).glob("*/*"))
     assert left == ["1/result", "2/result"]
     assert artifacts.remove_leftovers({f"results/{JOB}.2"}, now=2**33) == []

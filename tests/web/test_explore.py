@@ -14,6 +14,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from support.pages import until
+
 COUNT = 80
 FIELD = "document.querySelector('#points').field"
 
@@ -90,7 +92,7 @@ def test_colours_and_their_legend(page: Any) -> None:
     legend = page.locator("#legend")
     assert re.sub(r"\s+", " ", legend.inner_text()) == "flat 40 + striped 40 +"
     page.get_by_role("button", name="flat", exact=False).first.click()
-    page.wait_for_function("document.querySelectorAll('.pictures tbody tr').length === 25")
+    until(lambda: page.locator(".pictures tbody tr").count() == 25, "a page of pictures")
     bright = page.evaluate(f"[...{FIELD}.painter.tints].filter((value, at) => at % 4 === 3 && value > 200).length")
     assert bright == 40 or page.evaluate(f"{FIELD}.painter.kind") == "canvas"
     page.get_by_role("radio", name="Outlier score").check()
@@ -112,9 +114,9 @@ def test_the_nearest_of_what_is_clicked(page: Any, web: Any, job: str) -> None:
     expected = [each["row"] for each in web.client().map_picture(job, row)["nearest"]]
     assert nearest == expected and len(nearest) == 10
     page.locator("#picture .thumb").nth(2).click()
-    page.wait_for_function(f"{FIELD}.marked.picked === {expected[2]}")
+    until(lambda: page.evaluate(f"{FIELD}.marked.picked") == expected[2], "the picture is marked")
     image = page.locator("#picture .picked img")
-    page.wait_for_function("document.querySelector('#picture .picked img').naturalWidth > 0")
+    until(lambda: page.evaluate("document.querySelector('#picture .picked img')?.naturalWidth > 0"), "the picture is there")
     assert image.get_attribute("alt")
 
 

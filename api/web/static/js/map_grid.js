@@ -1,12 +1,14 @@
 // Which point is where: a grid of cells over the map, so that a look under the pointer does not go through all points.
 
+import { ends } from "./map_view.js";
+
 export class Grid {
   constructor(points) {
     this.points = points;
     const { x, y, count } = points;
     this.side = Math.max(1, Math.ceil(Math.sqrt(count / 4)));
-    [this.left, this.right] = [Math.min(...ends(x)), Math.max(...ends(x))];
-    [this.bottom, this.top] = [Math.min(...ends(y)), Math.max(...ends(y))];
+    [this.left, this.right] = ends(x);
+    [this.bottom, this.top] = ends(y);
     const cells = new Uint32Array(count);
     this.begins = new Uint32Array(this.side * this.side + 1);
     for (let row = 0; row < count; row++) {
@@ -71,14 +73,4 @@ function within(x, y, xs, ys) {
     if (ys[at] > y !== ys[before] > y && x < ((xs[before] - xs[at]) * (y - ys[at])) / (ys[before] - ys[at]) + xs[at]) odd = !odd;
   }
   return odd;
-}
-
-function ends(values) {
-  let low = Infinity;
-  let high = -Infinity;
-  for (const value of values) {
-    if (value < low) low = value;
-    if (value > high) high = value;
-  }
-  return [low, high];
 }

@@ -64,7 +64,8 @@ export class View {
   }
 }
 
-function ends(values) {
+/** The least and the largest of them. */
+export function ends(values) {
   let low = Infinity;
   let high = -Infinity;
   for (const value of values) {
