@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
+import socket
 import sys
 from types import FrameType
 
@@ -29,11 +31,23 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.app = app
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        settle()
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         services = getattr(self.app.state, "services", None)
         if services is not None:
             services.draining.set()
         super().handle_exit(sig, frame)
+
+
+def settle() -> None:
+    """What is there at the start stays. The collector of garbage would stop every request for a tenth of a second to look at all
+    of it, time and again: it looks at what requests leave behind, and less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 def refusal(settings: Settings) -> str | None:

@@ -15,6 +15,7 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from api.deps import JobId, LongLimit, Repo, ServicesDep
 from api.errors import Problem
 from api.schemas import CheckpointBody, EventBody, ListOf, MetricPoint
+from api.short import short
 from api.streaming import MOST_STREAMS, Cursor, counted, event_body
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])
@@ -25,6 +26,7 @@ _STEP = re.compile(r"step-(\d+)\.ckpt")
 
 
 @router.get("/metrics", response_model=ListOf[MetricPoint], summary="Metrics over time")
+@short
 def metrics(
     job_id: JobId,
     repository: Repo,

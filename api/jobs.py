@@ -16,6 +16,7 @@ from api.deps import JobId, Limit, Mine, Repo, Services, ServicesDep, cursor
 from api.errors import Problem
 from api.kinds import FILTERS, planned
 from api.schemas import JobBody, JobStatusName, ListOf, Validated
+from api.short import short
 from jobs.records import JobRecord
 from ssl_core.spec import METHOD_NAMES
 from ssl_core.spec.base import nearest
@@ -70,6 +71,7 @@ def queued(request: Request, response: Response, services: Services, body: dict[
 
 
 @router.get("", response_model=ListOf[JobBody], summary="List jobs, newest first")
+@short
 def list_jobs(
     request: Request,
     repository: Repo,
@@ -100,6 +102,7 @@ def list_jobs(
 
 
 @router.get("/{job_id}", response_model=JobBody, summary="Look at a job")
+@short
 def get_job(job_id: JobId, repository: Repo) -> JobBody:
     """Status, progress, latest metrics and, when it is finished, the encoder."""
     return job_body(repository.get(job_id))

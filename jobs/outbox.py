@@ -42,7 +42,7 @@ def announce(session: Session, job: Job, now: int, event: str, data: dict[str, A
     listening = select(table.id, table.events).where(table.owner == job.owner, table.disabled_ms.is_(None))
     # Held until the commit: a webhook that is being deleted must not take the change of a job with it.
     held = listening.with_for_update(read=True, key_share=True)
-    found = [row.id for row in session.execute(held) if type_ in row.events]
+    found = [row.id for row in session.connection().execute(held) if type_ in row.events]
     if found:
         why = {name: value for name, value in data.items() if name not in _LONG}
         body = message(type_, now, {"job": _told(job), "why": why})

@@ -118,7 +118,7 @@ class Repository(Lifecycle, Catalogue):
         if most is None:
             return
         queued = select(Job.id).where(Job.owner == owner, Job.status == JobStatus.QUEUED).order_by(Job.id)
-        if most <= 0 or session.scalar(queued.offset(most - 1).limit(1)) is not None:
+        if most <= 0 or session.connection().scalar(queued.offset(most - 1).limit(1)) is not None:
             raise TooMany(f"{most} jobs wait in the queue already, the most that one owner may have there; cancel some, or wait")
 
     # Reading

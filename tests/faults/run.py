@@ -69,11 +69,16 @@ def places() -> Iterator[Places]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def try_out(drill: Drill, trials: int, seed: int, where: Places, say: Say = lambda line: None) -> Outcome:
-    """So many trials of one drill. Trial n of a seed is always the same, whatever ran before."""
+def try_out(
+    drill: Drill, trials: int, seed: int, where: Places, say: Say = lambda line: None, seconds: float = float("inf")
+) -> Outcome:
+    """So many trials of one drill, or as many as begin within `seconds`. Trial n of a seed is always the same, whatever ran
+    before."""
     outcome = Outcome(drill)
     began = time.monotonic()
     for number in range(trials):
+        if outcome.trials and time.monotonic() - began > seconds:
+            break
         dice = random.Random(f"{seed} {drill.name} {number}")
         try:
             drill.trial(where.get(drill), dice, number)
@@ -98,6 +103,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--trials", type=int, help="of each drill; default: as in the tests")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="may be given more than once")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="for each drill, at most: no trial begins after them")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--list", action="store_true", help="names and faults")
     arguments = parser.parse_args()
@@ -111,7 +117,8 @@ def main() -> int:
     with places() as where:
         for name in arguments.only or DRILLS:
             drill = DRILLS[name]
-            outcomes.append(try_out(drill, arguments.trials or drill.quick, arguments.seed, where, _progress))
+            trials = arguments.trials or drill.quick
+            outcomes.append(try_out(drill, trials, arguments.seed, where, _progress, arguments.seconds))
     print(table(outcomes))
     return 1 if any(outcome.failures for outcome in outcomes) else 0
 

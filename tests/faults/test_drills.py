@@ -5,12 +5,14 @@ These take seconds each, not less than five in all: real processes are started, 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 
 from faults.catalogue import DRILLS
-from faults.drill import Outcome, table
+from faults.drill import Drill, Outcome, table
 from faults.run import Places, places, try_out
 
 pytestmark = pytest.mark.timeout(400)
@@ -38,6 +40,13 @@ def test_promise_is_kept(name: str, where: Places) -> None:
     if outcome.skipped:
         pytest.skip(outcome.skipped)
     assert outcome.failures == 0, outcome.first
+
+
+def test_no_trial_begins_when_its_time_is_over() -> None:
+    slow = Drill("slow", "", "", nullcontext, lambda place, dice, number: time.sleep(0.05))
+    with places() as where:
+        assert 1 <= try_out(slow, 100, 0, where, seconds=0.12).trials <= 3
+        assert try_out(slow, 3, 0, where).trials == 3
 
 
 def test_the_table_says_how_sure_one_may_be() -> None:

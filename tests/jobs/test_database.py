@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
 
 from jobs.database import connect, migrate
@@ -219,6 +220,26 @@ class TestPostgreSQL:
             connection.close()
         assert Repository(database).ping()
         database.engine.dispose()
+
+
+def test_a_read_on_postgresql_is_no_transaction(url: str) -> None:
+    """Two messages less for each; what writes is one as ever."""
+    database = connect(url)
+    asked = text("SELECT now() <> statement_timestamp()")  # now() is the beginning of the transaction
+
+    def began_before(session: Session) -> bool:
+        session.execute(text("SELECT pg_sleep(0.01)"))
+        return bool(session.scalar(asked))
+
+    if database.engine.dialect.name != "postgresql":
+        pytest.skip("of PostgreSQL only")
+    with database.read() as session:
+        assert not began_before(session)
+    with database.write() as session:
+        assert began_before(session)
+    with database.read() as session:
+        assert not began_before(session), "the connection, used again"
+    database.engine.dispose()
 
 
 def test_other_kinds_are_refused_with_what_is_possible() -> None:

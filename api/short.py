@@ -1,0 +1,51 @@
+"""Routes that ask the database one short question: few of them work at a time, whoever waits.
+
+Such a question takes a fraction of a millisecond of Python. With a thread for each of sixteen that come at once, the threads and
+the event loop wait for each other's turn at the interpreter longer than for the database: fewer answers, and late ones.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
+
+import anyio
+from anyio.lowlevel import RunVar
+from anyio.to_thread import run_sync
+
+from jobs.errors import Unavailable
+
+AT_ONCE = 3  # one that computes, and two whose database is another process, or a disk
+PATIENCE = 10.0  # seconds, as for a connection of the pool: a database that is silent keeps all that ask it
+P = ParamSpec("P")
+T = TypeVar("T")
+_turns: RunVar[anyio.CapacityLimiter] = RunVar("turns of short questions")
+
+
+def short(route: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """The route, in a thread, when it is its turn. Raises Unavailable (503) when its turn does not come."""
+
+    @functools.wraps(route)
+    async def in_turn(*args: P.args, **kwargs: P.kwargs) -> T:
+        turns = _of_this_loop()
+        try:
+            with anyio.fail_after(PATIENCE):
+                await turns.acquire()
+        except TimeoutError:
+            raise Unavailable("the database does not answer: others are waiting for it") from None
+        try:
+            return await run_sync(functools.partial(route, *args, **kwargs))
+        finally:
+            turns.release()
+
+    return in_turn
+
+
+def _of_this_loop() -> anyio.CapacityLimiter:
+    try:
+        return _turns.get()
+    except LookupError:
+        made = anyio.CapacityLimiter(AT_ONCE)
+        _turns.set(made)
+        return made
