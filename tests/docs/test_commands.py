@@ -14,10 +14,12 @@ import pytest
 
 from support.doc_pages import ROOT, RUN, SHOWN, Block, blocks, difference
 from support.reader import Reader
+from support.reference_checkpoints import contents, save
 
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), *(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"))])
 OWN_SERVICE = ("keys.md", "webhooks.md", "monitoring.md")  # with keys, from which on a service asks everybody, or with settings
+IMPORTING, CHECKPOINT = "howto/encoders.md", "epoch=319.ckpt"
 EXCUSES = ("installs",)
 # In the order of the navigation: searches before there is another encoder. The tutorial is read by the fixture.
 READ = [
@@ -40,9 +42,10 @@ READ = [
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("page", READ)
-def test_what_a_page_says_works(reader: Reader, page: str) -> None:
+def test_what_a_page_says_works(reader: Reader, page: str, tmp_path: Path) -> None:
     """The first pays for the tutorial."""
-    wrong = reader.read(DOCS / page)
+    brings = [save(contents("resnet18", "cifar", dataset_name="cifar10")[0], tmp_path / CHECKPOINT)] if page == IMPORTING else []
+    wrong = reader.read(DOCS / page, brings)
     assert wrong == [], wrong[0]
 
 

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from imprint.child import die_with_parent
@@ -99,12 +100,17 @@ class Reader:
             self._service.kill()
             return self._service.wait()
 
-    def read(self, page: Path) -> list[str]:
-        """Type all of a page's blocks, in order, in a fresh folder; what was wrong, nothing if it was as the page says."""
+    def read(self, page: Path, brings: Sequence[Path] = ()) -> list[str]:
+        """Type all of a page's blocks, in order, in a fresh folder; what was wrong, nothing if it was as the page says.
+
+        brings: files that a reader of this page has already, and finds in that folder.
+        """
         place = self.folder / "pages" / page.stem
         place.mkdir(parents=True)
         (place / "examples").symlink_to(ROOT / "examples")
         (place / "imprint-home").symlink_to(self.folder / "imprint-home")
+        for file in brings:
+            (place / file.name).symlink_to(file)
         wrong = []
         for block in blocks(page):
             if block.language in ("sh", "python") and not block.excuse and not block.service:
