@@ -26,12 +26,13 @@ from worker.kinds import KINDS
 from worker.lease import Lease
 from worker.pace import Pace
 from worker.pictures import DatasetGone, roots
-from worker.tail import Tail, joined, report
+from worker.tail import EVENTS, Tail, joined, left_behind, report
 from worker.telemetry import Telemetry
 from worker.watched import Run, watched
 
 log = logging.getLogger("worker")
 
+RECENT = 3  # attempts before this one whose last words may not have been read
 FINISHED, STOPPED, HOPELESS = 0, 3, 4  # exit statuses of `python -m ssl_core`
 
 
@@ -103,7 +104,7 @@ class _Attempt:
         self.watching = watching
         self.kind = KINDS[claim.kind]
         self.out = self.artifacts.attempt_folder(claim.job_id, claim.attempt)
-        self.tail = Tail(self.out / "events.jsonl")
+        self.tail = Tail(self.out / EVENTS)
         self.phase: str | None = None
         self.error: dict[str, Any] | None = None
         self.why: str | None = None  # why the trainer was told to stop: cancel, pause, shutdown, lapsed
@@ -111,7 +112,8 @@ class _Attempt:
         self.lease = lease
         self.stalled = False
         self.requested: str | None = None
-        self.unsaid: Report | None = None  # what the database did not take yet
+        folders = [self.artifacts.attempt_folder(claim.job_id, number) for number in range(1, claim.attempt)]
+        self.unsaid = left_behind(folder / EVENTS for folder in folders[-RECENT:])  # what the database did not take yet
         self.pace = Pace()
 
     def run(self) -> None:
