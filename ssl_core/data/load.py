@@ -105,7 +105,10 @@ def load_data(
 
 
 def packed_stores(data: DataConfig, data_root: Path, stored: int) -> tuple[ImageStore, ImageStore]:
-    """Both sides, to train on and held out, at `stored` px, of a source whose images are not files of their own."""
+    """Both sides, to train on and held out, at `stored` px, of a source whose images are not files of their own.
+
+    The training side is decoded into memory if it fits there; else, and on the other side, each batch is when it is asked for.
+    """
     if isinstance(data, DigitsData):
         return _digits(data, stored)
     if isinstance(data, Cifar10Data):
@@ -197,12 +200,11 @@ def _digits(data: DigitsData, stored: int) -> tuple[ImageStore, ImageStore]:
 
     loaded = load_digits()
     values = np.rint(loaded.images * (255 / 16)).astype(np.uint8)  # 0 to 16, 8×8
-    images = ArrayStore(np.repeat(values[:, None], 3, axis=1), stored).batch(torch.arange(len(values)))
-    labels = torch.from_numpy(loaded.target.astype(np.int64))
+    images, labels = np.repeat(values[:, None], 3, axis=1), torch.from_numpy(loaded.target.astype(np.int64))
     order = sorted(range(len(values)), key=lambda number: blake2b(f"digits/{number}".encode(), digest_size=8).digest())
     held = digits_held_out(data.held_out)
-    parts = [torch.tensor(sorted(part)) for part in (order[held:], order[:held])]
-    return InMemoryStore(images[parts[0]], labels[parts[0]]), InMemoryStore(images[parts[1]], labels[parts[1]])
+    train, queried = (ArrayStore(images[part], stored, labels[part]) for part in (sorted(order[held:]), sorted(order[:held])))
+    return _kept(train, data.in_memory), queried
 
 
 def _cifar10(data: Cifar10Data, data_root: Path, stored: int) -> tuple[ImageStore, ImageStore]:
@@ -215,9 +217,15 @@ def _cifar10(data: Cifar10Data, data_root: Path, stored: int) -> tuple[ImageStor
         read = partial(CIFAR10, str(folder), train=train, download=download)
         part = _torchvision(read, data.path, folder if download else None)
         array = np.ascontiguousarray(part.data.transpose(0, 3, 1, 2))
-        images = ArrayStore(array, stored).batch(torch.arange(len(array)))
-        stores.append(InMemoryStore(images, torch.tensor(part.targets, dtype=torch.int64)))
-    return stores[0], stores[1]
+        stores.append(ArrayStore(array, stored, torch.tensor(part.targets, dtype=torch.int64)))
+    return _kept(stores[0], data.in_memory), stores[1]
+
+
+def _kept(store: ArrayStore, in_memory: str) -> ImageStore:
+    """Decoded into memory if it fits."""
+    if not fits_in_memory(in_memory, len(store), store.size):
+        return store
+    return InMemoryStore(store.batch(torch.arange(len(store))), store.labels)
 
 
 def _stl10(data: Stl10Data, data_root: Path, stored: int) -> tuple[ImageStore, ImageStore]:
