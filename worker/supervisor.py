@@ -175,7 +175,7 @@ class _Attempt:
             log.warning("%s did not stop in time and is killed", self.claim.job_id)
             child.kill()
         elif self.why is None and self.pace.stands_still(self.settings.stall_seconds):
-            log.warning("%s has made no step for %.0f s and is killed", self.claim.job_id, self.pace.idle)
+            log.warning("%s has not moved for %.0f s and is killed", self.claim.job_id, self.pace.idle)
             self.stalled = True
             child.kill()
         if self.requested is not None:
@@ -260,7 +260,10 @@ class _Attempt:
             self.repository.fail(job_id, attempt, error)
             log.info("%s failed: %s", job_id, error["message"])
         elif self.stalled:
-            text = f"the trainer made no step for {self.settings.stall_seconds:.0f} s or more and was killed"
+            seconds = f"{self.settings.stall_seconds:.0f} s or more"
+            text = f"the trainer made no step for {seconds} and was killed"
+            if self.phase == "preparing":
+                text = f"nothing moved in the trainer, which was preparing, for {seconds}; it was killed"
             self._crashed({"code": "stalled", "message": text, "hint": log_tail(self.out)})
         else:
             self._crashed(crash(status, self.out))
