@@ -31,7 +31,7 @@ def plan_map(body: dict[str, Any], services: Services) -> Planned:
     """Check a body of kind map. Raises Problem 422 with what is wrong."""
     asked = validated(MapCreate, body)
     job, made = vectors_of(services, asked.vectors)
-    data = pictures_of(job.spec)
+    data = pictures_of(job.spec, services)
     count, dim = int(made["images"]) - int(made["errors"]), int(made["dim"])
     if count < FEWEST:
         reason = f"job {job.id} made {count} vectors of its {made['images']} images; a map needs {FEWEST} or more"
