@@ -33,16 +33,16 @@ def prepare(client: Client, data: Path) -> dict[str, str]:
     _draw_digits(data / "digits")
     dataset = httpx.post(f"{client.base_url}/datasets", json={"name": "Shells, drawn", "path": "shells"}, timeout=60).json()
     shells = {"source": "dataset", "id": dataset["id"]}
-    digits = {"data": {"source": "digits"}, "encoder": {"arch": "shufflenet_v2_x1_0"}, "evaluate": {"every_epochs": 2}}
+    digits = {"data": {"source": "digits", "size": 16}, "encoder": {"arch": "shufflenet_v2_x0_5"}, "evaluate": {"every_epochs": 1}}
     often = {"log_every_steps": 2}
 
     jobs = {}
-    for name, epochs in (("vicreg", 6), ("simclr", 16)):
+    for name, epochs in (("vicreg", 4), ("simclr", 12)):
         run = {"max_epochs": epochs, **often}
         jobs[name] = client.submit(name=f"digits, {name}", method={"name": name}, labels={"team": "a"}, **digits, trainer=run).id
     encoders = {name: str(client.wait(job).encoder) for name, job in jobs.items()}
     client.set_alias("digits", encoders["simclr"])
-    vectors = client.wait(client.embed_folder("digits", encoders["simclr"]).id).id
+    vectors = client.wait(client.embed_folder("digits", encoders["simclr"], name="digits, embedded").id).id
     client.wait(client.index(encoders["simclr"]).build(vectors).id)
     made = client.wait(client.make_map(vectors, name="Handwritten digits").id)
 
