@@ -33,8 +33,9 @@ def prepare(client: Client, data: Path) -> dict[str, str]:
     _draw_digits(data / "digits")
     dataset = httpx.post(f"{client.base_url}/datasets", json={"name": "Shells, drawn", "path": "shells"}, timeout=60).json()
     shells = {"source": "dataset", "id": dataset["id"]}
-    digits = {"data": {"source": "digits", "size": 16}, "encoder": {"arch": "shufflenet_v2_x0_5"}, "evaluate": {"every_epochs": 1}}
-    often = {"log_every_steps": 2}
+    small = {"encoder": {"arch": "shufflenet_v2_x0_5"}, "evaluate": {"every_epochs": 1}}
+    digits = {"data": {"source": "digits", "size": 16}, **small}
+    often = {"log_every_steps": 1}
 
     jobs = {}
     for name, epochs in (("vicreg", 4), ("simclr", 12)):
