@@ -30,7 +30,7 @@ def plan_index(body: dict[str, Any], services: Services) -> Planned:
         raise invalid([("/vectors", f"the vectors of {job.id} were made by {encoder}, not by {asked.encoder}")])
     owner = services.repository.encoder(encoder).owner  # an index is the encoder's, and belongs to whom that belongs to
     must_control(services.caller, owner, f"encoder {encoder}")
-    data = {name: job.spec["data"][name] for name in ("source", "path") if name in job.spec["data"]}
+    data = pictures_of(job.spec, services)
     count, dim = int(made["images"]) - int(made["errors"]), int(made["dim"])
     if count == 0:
         raise invalid([("/vectors", f"job {job.id} made no vector: none of its {made['images']} images could be read")])
@@ -66,6 +66,18 @@ def cancel_all(services: Services, encoder_id: str) -> bool:
 def _jobs(services: Services, encoder_id: str) -> list[JobRecord]:
     jobs = services.repository.list(kind=KIND, limit=RECENT).data
     return [job for job in jobs if job.spec["encoder"] == encoder_id]
+
+
+def pictures_of(spec: dict[str, Any], services: Services) -> dict[str, Any]:
+    """Which pictures an embed job was about, as what is made of its vectors keeps it: enough to find a file again.
+
+    Vectors outlive their dataset. The files of one that was uploaded and is deleted are nowhere: not below the data root either.
+    """
+    data = {name: spec["data"][name] for name in ("source", "path", "dataset") if spec["data"].get(name) is not None}
+    if "dataset" in data and services.repository.find_dataset(data["dataset"]) is None:
+        gone = ("dataset", "path") if data.get("path") == "." else ("dataset",)
+        return {name: value for name, value in data.items() if name not in gone}
+    return data
 
 
 def vectors_of(services: Services, job_id: str) -> tuple[JobRecord, dict[str, Any]]:

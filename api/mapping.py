@@ -11,11 +11,11 @@ from starlette.responses import FileResponse, Response
 from api.body import json_object, validated
 from api.deps import JobId, Services, ServicesDep
 from api.errors import Problem, invalid
-from api.indexing import vectors_of
+from api.indexing import pictures_of, vectors_of
 from api.map_files import Map, as_binary, as_csv, as_parquet, file_name
 from api.map_schemas import MapBody, MapCreate, MapExport, MapFolder, MapGroups, MapPicture, MapPoints
 from api.planned import Planned, measured
-from api.thumbnails import jpeg
+from api.thumbnails import jpeg, root_of
 from jobs.records import JobRecord
 from ssl_core.mapping.table import MAP, MapCorrupt, read_map
 from ssl_core.spec.map import MapSpec
@@ -31,7 +31,7 @@ def plan_map(body: dict[str, Any], services: Services) -> Planned:
     """Check a body of kind map. Raises Problem 422 with what is wrong."""
     asked = validated(MapCreate, body)
     job, made = vectors_of(services, asked.vectors)
-    data = {name: job.spec["data"][name] for name in ("source", "path") if name in job.spec["data"]}
+    data = pictures_of(job.spec, services)
     count, dim = int(made["images"]) - int(made["errors"]), int(made["dim"])
     if count < FEWEST:
         reason = f"job {job.id} made {count} vectors of its {made['images']} images; a map needs {FEWEST} or more"
@@ -152,7 +152,8 @@ def small(job_id: JobId, row: int, services: ServicesDep) -> Response:
     """A JPEG of at most 160 pixels, from the file itself; 404 where that is gone or cannot be read."""
     record, found = _open(job_id, services)
     (at,) = _rows(str(row), found)
-    content = jpeg(services.settings.data_root, record.spec["data"], found.path(int(at)))
+    data = record.spec["data"]
+    content = jpeg(root_of(services, data), data, found.path(int(at)))
     if content is None:
         raise Problem("not-found", f"The picture {row} of {job_id} is gone from the data root, or cannot be read.")
     return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})

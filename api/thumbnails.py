@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from api.deps import Services
 from ssl_core.data.errors import BadImage
 from ssl_core.data.images import decode
 from ssl_core.data.reading import bounds_of, read_below
@@ -15,6 +16,13 @@ from ssl_core.data.reading import bounds_of, read_below
 SIDE = 160  # pixels of the longer side
 MOST_BYTES = 32 * 2**20
 QUALITY = 80
+
+
+def root_of(services: Services, data: dict[str, Any]) -> Path:
+    """Below which the pictures lie that an index or a map is of: whoever may look at it may see them."""
+    dataset = data.get("dataset")
+    uploaded = services.uploads.place_of(dataset) if dataset else None
+    return uploaded if uploaded is not None and uploaded.is_dir() else services.settings.data_root
 
 
 def picture_file(data_root: Path, data: dict[str, Any], path: str) -> Path | None:

@@ -1,36 +1,26 @@
 """Takes the pictures of the pages in docs/pictures/, from a real run: `python docs/screenshots.py [NAME …]`.
 
-Starts the service on a home of its own, registers some pictures, trains on the digits, and looks at it with Chromium. Needs
-playwright and a Chromium on the PATH. A new picture is a line in SHOTS; what it needs to be there first is made in `prepare`.
+Starts the service on a home of its own, trains, maps (docs/screenshots_data.py), and looks at it with Chromium. Needs
+playwright and a Chromium on the PATH. A new picture is a line in SHOTS.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import signal
-import socket
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
-import numpy as np
-from PIL import Image
 from playwright.sync_api import Page, sync_playwright
-
-from imprint import Client
+from screenshots_data import digit, prepare, service
 
 PICTURES = Path(__file__).parent / "pictures"
-MOST_BYTES = 200_000
+MOST_BYTES = 300_000
 WIDE, PHONE = {"width": 1280, "height": 820}, {"width": 390, "height": 844}
+TALL = {"width": 1280, "height": 1040}
 
 
 @dataclass(frozen=True)
@@ -42,6 +32,10 @@ class Shot:
     scheme: str = "light"
     viewport: dict[str, int] = field(default_factory=lambda: WIDE)
     before: Callable[[Page], Any] = lambda page: None
+
+
+def _listed(page: Page) -> None:
+    page.locator("#jobs > li svg").first.wait_for()
 
 
 def _drawn(page: Page) -> None:
@@ -59,93 +53,69 @@ def _previewed(page: Page) -> None:
     page.locator("img.sheet").wait_for(timeout=120_000)
 
 
+def _mapped(page: Page) -> None:
+    page.wait_for_selector("#whole:not([hidden])")
+
+
+def _picked(page: Page) -> None:
+    _mapped(page)
+    field = "document.querySelector('#points').field"
+    box = page.locator("#points").bounding_box()
+    assert box is not None
+    left, top = page.evaluate(f"{field}.view.toScreen({field}.points.x[700], {field}.points.y[700])")
+    page.mouse.click(box["x"] + left, box["y"] + top)
+    page.locator("#picture .thumb").first.wait_for()
+
+
+def _lassoed(page: Page) -> None:
+    _mapped(page)
+    page.get_by_role("button", name="Lasso").click()
+    box = page.locator("#points").bounding_box()
+    assert box is not None
+    for at, (right, down) in enumerate([(0.5, 0.3), (0.75, 0.35), (0.8, 0.7), (0.55, 0.75), (0.45, 0.5)]):
+        page.mouse.move(box["x"] + box["width"] * right, box["y"] + box["height"] * down, steps=4)
+        if at == 0:
+            page.mouse.down()
+    page.mouse.up()
+    page.locator("#selected img").first.wait_for()
+
+
+def _tried(page: Page) -> None:
+    _mapped(page)
+    page.locator("#file").set_input_files({"name": "three.png", "mimeType": "image/png", "buffer": digit(13)})
+    page.locator(".near li").first.wait_for()
+
+
+def _compared(page: Page) -> None:
+    page.locator("#comparison table").wait_for()
+
+
 SHOTS = (
-    Shot("jobs", "/"),
-    Shot("jobs-dark", "/", "dark"),
-    Shot("jobs-phone", "/", viewport=PHONE),
-    Shot("job", "/ui/jobs/{job}", before=_drawn),
-    Shot("job-dark", "/ui/jobs/{job}?with={other}", "dark", before=_drawn),
-    Shot("job-phone", "/ui/jobs/{job}", "dark", PHONE, _drawn),
-    Shot("new", "/ui/new?source=digits", before=_previewed),
+    Shot("jobs", "/", before=_listed),
+    Shot("jobs-dark", "/", "dark", before=_listed),
+    Shot("jobs-phone", "/", viewport=PHONE, before=_listed),
+    Shot("job", "/ui/jobs/{job}", viewport=TALL, before=_drawn),
+    Shot("job-dark", "/ui/jobs/{job}?with={with}", "dark", TALL, _drawn),
+    Shot("job-phone", "/ui/jobs/{running}", "dark", PHONE, _drawn),
+    Shot("new", "/ui/new?source=digits", viewport=TALL, before=_previewed),
     Shot("new-phone", "/ui/new", viewport=PHONE, before=_checked),
     Shot("api", "/docs", "dark"),
+    Shot("encoders", "/ui/encoders?compare={encoder},{other}", before=_compared),
+    Shot("encoder", "/ui/encoders/{encoder}", viewport=TALL, before=_tried),
+    Shot("encoder-dark", "/ui/encoders/{encoder}", "dark", TALL, _tried),
+    Shot("explore", "/ui/explore?encoder={encoder}"),
+    Shot("map", "/ui/explore/{map}", viewport=TALL, before=_picked),
+    Shot("map-dark", "/ui/explore/{map}?colour=cluster", "dark", TALL, _lassoed),
+    Shot("map-phone", "/ui/explore/{map}?colour=outlier", viewport=PHONE, before=_mapped),
 )
-
-
-def prepare(client: Client, data: Path) -> dict[str, str]:
-    """What the pictures show: a dataset, jobs in every state that takes no longer than minutes. Gives ids."""
-    _draw(data / "shells")
-    dataset = httpx.post(f"{client.base_url}/datasets", json={"name": "Shells, drawn", "path": "shells"}, timeout=60).json()
-    small = {"encoder": {"arch": "shufflenet_v2_x0_5"}, "evaluate": {"every_epochs": 1}}
-    digits = {"source": "digits", "size": 16}
-    run = {"max_epochs": 3, "batch_size": 128, "log_every_steps": 1}
-    other = client.submit(name="digits, moco", method={"name": "moco"}, data=digits, optim={"lr": 0.06}, **small, trainer=run)
-    while not client.job(other.id).final:
-        time.sleep(1)
-    cancelled = client.submit(name="shells, first try", data={"source": "dataset", "id": dataset["id"]})
-    client.cancel(cancelled.id)
-    job = client.submit(
-        name="digits, simclr",
-        data=digits,
-        method={"name": "simclr"},
-        labels={"team": "a"},
-        **small,
-        trainer={"max_epochs": 40, "batch_size": 128, "log_every_steps": 1},
-    )
-    client.submit(name="shells, larger network", data={"source": "dataset", "id": dataset["id"]}, encoder={"arch": "resnet50"})
-    while (client.job(job.id).progress.epoch or 0) < 5:
-        time.sleep(1)
-    return {"job": job.id, "other": other.id}
-
-
-def _draw(folder: Path) -> None:
-    """60 spirals in three colours, each in its own folder."""
-    random = np.random.default_rng(0)
-    y, x = np.mgrid[-1:1:96j, -1:1:96j]
-    angle, radius = np.arctan2(y, x), np.hypot(x, y)
-    for number in range(60):
-        kind = ("conch", "cowrie", "whelk")[number % 3]
-        turns = np.sin(angle * (1 + number % 3) + radius * random.uniform(6, 14) + random.uniform(0, 6))
-        shade = (0.55 + 0.45 * turns) * np.clip(1.25 - radius, 0, 1)
-        colour = np.array([(235, 150, 110), (120, 170, 210), (150, 190, 130)][number % 3]) + random.integers(-20, 20, 3)
-        pixels = 245 - (245 - colour) * shade[..., None]
-        (folder / kind).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(folder / kind / f"{number:02}.png")
-
-
-@contextmanager
-def service() -> Iterator[tuple[Client, Path]]:
-    """`imprint up` on a free port and a home of its own; gives a client and the data root."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with tempfile.TemporaryDirectory(prefix="imprint-pictures-") as folder:
-        data = Path(folder) / "data"
-        data.mkdir()
-        command = [sys.executable, "-m", "imprint", "up", "--home", f"{folder}/home", "--data", str(data), "--port", str(port)]
-        running = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        try:
-            client = Client(f"http://127.0.0.1:{port}")
-            _until_ready(client.base_url)
-            yield client, data
-            client.close()
-        finally:
-            running.send_signal(signal.SIGTERM)
-            running.wait(90)
-
-
-def _until_ready(address: str) -> None:
-    for _ in range(240):
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{address}/readyz").status_code == 200:
-                return
-        time.sleep(0.5)
-    raise TimeoutError(f"{address} did not answer within two minutes")
 
 
 def main(names: list[str]) -> int:
     """Take the pictures of these names, or all; says which are too large."""
-    PICTURES.mkdir(exist_ok=True)
+    unknown = set(names) - {shot.name for shot in SHOTS}
+    if unknown:
+        print(f"there is no picture {', '.join(sorted(unknown))}; there are {', '.join(shot.name for shot in SHOTS)}")
+        return 2
     program = shutil.which("chromium") or shutil.which("google-chrome")
     with service() as (client, data), sync_playwright() as playwright:
         ids = prepare(client, data)
@@ -156,15 +126,16 @@ def main(names: list[str]) -> int:
             if names and shot.name not in names:
                 continue
             context = browser.new_context(base_url=client.base_url, viewport=shot.viewport, color_scheme=shot.scheme)
+            context.set_default_timeout(90_000)
             page = context.new_page()
             page.goto(shot.path.format(**ids))
             page.wait_for_load_state("load")
             shot.before(page)
-            page.wait_for_timeout(1200)
+            page.wait_for_timeout(1500)
             file = PICTURES / f"{shot.name}.png"
             page.screenshot(path=file)
             context.close()
-            print(f"{file}: {file.stat().st_size // 1000} kB")
+            print(f"{file}: {file.stat().st_size // 1000} kB", flush=True)
             large += [shot.name] * (file.stat().st_size > MOST_BYTES)
         browser.close()
     if large:

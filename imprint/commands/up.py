@@ -68,7 +68,7 @@ def welcome(plan: Plan) -> None:
         "",
         "[bold green]Imprint is ready.[/bold green]",
         "",
-        f"  address    [bold]{escape(plan.address)}[/bold]",
+        f"  address    [bold]{escape(plan.address)}[/bold]  [dim](open it in a browser: it has pages for all that follows)[/dim]",
         f"  API docs   {escape(plan.address)}/docs",
         f"  pictures   {escape(str(plan.data_root))}",
         f"  home       {escape(str(plan.home))} (database, encoders, logs)",

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import struct
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from api.thumbnails import jpeg, root_of
 from jobs.ids import new_id
 from jobs.records import JobDraft, ResultDraft
 from ssl_core.mapping.table import Columns, write_map
 
 COUNT = 12
+ZIP = "application/zip"
 PATHS = [f"{'cats' if row % 3 else '<b>dögs'}/{row:02}.png" for row in range(COUNT)]
 
 
@@ -68,6 +71,26 @@ class TestSubmitting:
         assert (spec["encoder"], spec["neighbours"], spec["min_dist"], spec["seed"]) == (published.encoder_id, 30, 0.1, 0)
         assert spec["data"] == {"source": "folder", "path": "photos"}
         assert service.http.get("/jobs", params={"kind": "map"}).json()["data"][0]["id"] == answer.json()["id"]
+
+    @pytest.mark.parametrize("kind", ["map", "index"])
+    def test_uploaded_pictures_are_found_again(self, service, published, picture, kind):
+        """By the dataset, whose files lie in a place of their own, where thumbnails are read; when it is deleted, nowhere."""
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr(f"cats/{kind}.png", picture(0, side=200))
+        sent = service.http.post("/datasets", params={"name": kind}, content=file.getvalue(), headers={"Content-Type": ZIP})
+        dataset = sent.json()["id"]
+        data = {"source": "folder", "path": ".", "dataset": dataset}
+        facts = {"images": COUNT, "errors": 0, "dim": 8}
+        vectors = finished(service, "embed", {"encoder": published.encoder_id, "data": data}, "vectors/y", facts)
+        wanted = {"kind": kind, "vectors": vectors}
+        job = service.http.post("/jobs", json=wanted).json()
+        assert job["spec"]["data"] == data
+        shown = jpeg(root_of(service.services, data), data, f"cats/{kind}.png")
+        assert shown is not None and max(Image.open(io.BytesIO(shown)).size) == 160
+        service.http.post(f"/jobs/{job['id']}/cancel")
+        assert service.http.delete(f"/datasets/{dataset}").status_code == 204
+        assert service.http.post("/jobs", json=wanted).json()["spec"]["data"] == {"source": "folder"}
 
     @pytest.mark.parametrize(
         ("fields", "pointer", "said"),

@@ -159,7 +159,7 @@ def shelf(web: Web) -> Iterator[Callable[..., str]]:
 
     def put(who: str, name: str | None, status: str = "cancelled", **spec: Any) -> str:
         mine = repository.on_behalf_of(Caller(who, who, frozenset({"read", "submit"})))
-        complete = TrainSpec(data=DigitsData(), **spec)
+        complete = TrainSpec(**{"data": DigitsData(), **spec})
         draft = JobDraft(name, "pretrain", complete.method.name, complete.model_dump(mode="json"), {"name": name or ""})
         job = mine.create(draft).id
         if status == "cancelled":

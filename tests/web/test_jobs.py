@@ -41,6 +41,11 @@ def test_pages_and_filters(browse: Any, bobs: Any) -> None:
     assert rows(page).count() == 1 and page.get_by_label("Status").input_value() == "failed", "the address keeps the filters"
     page.get_by_role("button", name="Show all").click()
     until(lambda: rows(page).count() == 25, "all are shown")
+    page.get_by_label("mine only").check()
+    until(lambda: page.url.endswith("?mine=true"), "the address keeps this one too")
+    page.reload()
+    rows(page).first.wait_for()
+    assert page.get_by_label("mine only").is_checked()
     page.get_by_label("Label").fill("name=old 7")
     page.get_by_label("Label").press("Enter")
     until(lambda: rows(page).count() == 1, "one job is left")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from typing import Any
@@ -49,7 +48,14 @@ def test_a_job_is_submitted_and_seen_to_finish(browse: Any, web: Any) -> None:
     # What was measured came over the open connection, without a reload.
     loss = page.get_by_role("img", name=re.compile(r"Loss\. .* at step \d+"))
     assert loss.count() == 1 and page.get_by_role("img", name=re.compile("Effective rank")).count() == 1
-    assert page.get_by_role("link", name="Download").get_attribute("href").startswith("/encoders/enc_")
+    made = page.locator("#made")
+    encoder = made.locator("code").inner_text()
+    where = {each: made.get_by_role("link", name=each).get_attribute("href") for each in ("Try", "Make a map", "Download")}
+    assert where == {
+        "Try": f"/ui/encoders/{encoder}",
+        "Make a map": f"/ui/explore?encoder={encoder}",  # of digits, which are no files: other pictures are chosen there
+        "Download": f"/encoders/{encoder}/download",
+    }
     job = web.client().job(page.url.rsplit("/", 1)[-1])
     assert job.labels == {"team": "web", "by": "form"} and job.spec["trainer"]["log_every_steps"] == 1
     assert job.spec["encoder"]["arch"] == "shufflenet_v2_x0_5" and job.spec["trainer"]["max_epochs"] == 2
@@ -179,19 +185,3 @@ def test_with_the_keyboard_alone(browse: Any, web: Any) -> None:
     press("ArrowRight")
     assert page.get_by_role("tab", name="Spec").get_attribute("aria-selected") == "true"
     assert page.get_by_role("tabpanel", name="Spec").get_by_text("max_epochs").is_visible()
-
-
-def test_uploaded_pictures_can_be_trained_on(browse: Any, web: Any, pictures_of: Any, tmp_path: Any) -> None:
-    """Where the service takes uploads: a ZIP becomes a dataset, which is picked then, with its pictures."""
-    document = web.service.http.get("/openapi.json", headers={"Authorization": f"Bearer {web.keys['alice']}"}).json()
-    if "application/zip" not in document["paths"]["/datasets"]["post"]["requestBody"]["content"]:
-        pytest.skip("this service takes no uploads")
-    archive = shutil.make_archive(str(tmp_path / "flowers"), "zip", pictures_of(web) / "pictures")
-    page = browse("/ui/new")
-    ready(page)
-    page.get_by_label("Upload pictures").set_input_files(archive)
-    card = page.get_by_role("radio", name=re.compile("flowers"))
-    card.wait_for()
-    assert card.is_checked()
-    ready(page)
-    until(lambda: page.locator(".strip img").count(), "some of its pictures are shown")

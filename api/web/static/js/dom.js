@@ -32,6 +32,9 @@ export function say(element, text) {
   return element;
 }
 
+/** Text in which `code` stands between backticks, as children. */
+export const prose = (text) => String(text ?? "").split("`").map((part, at) => (at % 2 ? h("code", {}, part) : part));
+
 export const $ = (selector, within = document) => within.querySelector(selector);
 export const $$ = (selector, within = document) => [...within.querySelectorAll(selector)];
 

@@ -3,16 +3,17 @@
 import { get, list, may } from "./api.js";
 import { fill, h } from "./dom.js";
 import { number } from "./format.js";
+import { countOf } from "./pictures_of.js";
 import { Upload } from "./upload.js";
 
 const SHOWN = 24; // datasets with pictures; the others are named in a list
 const PICTURES = 4;
 const BUILT_IN = {
   digits: ["Digits", "1,797 handwritten digits that come along: a first try in minutes"],
-  folder: ["A folder", "below the service's data root"],
-  cifar10: ["CIFAR-10", "below the data root"],
-  stl10: ["STL-10", "below the data root"],
-  imagenet: ["ImageNet", "below the data root"],
+  folder: ["A folder", "on the service's own disk, below its data root"],
+  cifar10: ["CIFAR-10", "its binary files, below the data root"],
+  stl10: ["STL-10", "its binary files, below the data root"],
+  imagenet: ["ImageNet", "its folders, below the data root"],
 };
 
 /** The picker. `changed()` is called when another source is chosen; `value` is {source, id?} of it. */
@@ -23,7 +24,7 @@ export class DataPicker {
     this.cards = h("div.sources", { role: "radiogroup", "aria-label": "Pictures" });
     this.upload = uploads && may("submit") ? new Upload((dataset) => this.refresh(dataset.id)) : null;
     this.choice = "digits";
-    fill(place, this.cards, this.upload?.element);
+    fill(place, this.upload?.element, this.cards);
     this.cards.addEventListener("change", (event) => {
       this.choice = event.target.value;
       changed();
@@ -57,7 +58,7 @@ export class DataPicker {
   dataset(each) {
     const strip = h("span.strip", { "aria-hidden": "true" });
     const classes = each.classes ? `, ${number(each.classes)} classes` : "";
-    const card = this.card(each.id, each.name, `${number(each.images)} pictures${classes}`, strip);
+    const card = this.card(each.id, each.name, `${number(countOf(each))} pictures${classes}`, strip);
     new IntersectionObserver((seen, observer) => {
       if (!seen.some((entry) => entry.isIntersecting)) return;
       observer.disconnect();

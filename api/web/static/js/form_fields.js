@@ -1,6 +1,6 @@
 // Fields made from a JSON schema. What is left empty is left out, and shows what the service would choose in its place.
 
-import { h, say } from "./dom.js";
+import { h, prose, say } from "./dom.js";
 import { words } from "./format.js";
 
 /** One value of the body, at `path` ("trainer.max_epochs"). */
@@ -12,7 +12,7 @@ export class Field {
     const id = `field-${path.replaceAll(".", "-")}`;
     this.control = control(schema, id);
     this.problem = h("p.wrong.small", { id: `${id}-wrong`, hidden: true });
-    this.help = h("p.muted.small", { id: `${id}-help` }, [schema.description, bounds(schema)].filter(Boolean).join(" "));
+    this.help = h("p.muted.small", { id: `${id}-help` }, prose([schema.description, bounds(schema)].filter(Boolean).join(" ")));
     this.control.setAttribute("aria-describedby", `${id}-help ${id}-wrong`);
     this.element = h(
       "div.field",
@@ -59,7 +59,7 @@ export function fieldsOf(schemas, schema, path, into, skip = []) {
         h(
           "details.inner",
           {},
-          h("summary", {}, words(name), plain.description ? h("span.muted.small", {}, ` ${plain.description}`) : null),
+          h("summary", {}, words(name), plain.description ? h("span.muted.small", {}, prose(` ${plain.description}`)) : null),
           h("div.fields", {}, fieldsOf(schemas, given, here, into, skip)),
         ),
       );

@@ -1,7 +1,7 @@
 // The parts of the form of one kind: what is asked of everybody first, everything else folded away, section by section.
 
 import { list } from "./api.js";
-import { $, fill, h } from "./dom.js";
+import { $, fill, h, prose } from "./dom.js";
 import { Field, fieldsOf } from "./form_fields.js";
 import { words } from "./format.js";
 import { presetField } from "./form_presets.js";
@@ -54,7 +54,7 @@ export function build(schemas, { schema, kind }, place, changed) {
       h(
         "details.fold.card",
         { dataset: { section: name } },
-        h("summary", {}, h("strong", {}, title), about ? h("span.muted.small", {}, about) : null),
+        h("summary", {}, h("strong", {}, title), about ? h("span.muted.small", {}, prose(about)) : null),
         h("div.fields", {}, inner),
       ),
     );
@@ -93,7 +93,7 @@ export function build(schemas, { schema, kind }, place, changed) {
         {},
         h("label", { for: "labels" }, "labels"),
         h("input", { id: "labels", type: "text", placeholder: "team=a, project=birds", autocomplete: "off" }),
-        h("p.muted.small", {}, labels.description || ""),
+        h("p.muted.small", {}, prose(labels.description)),
       ),
     );
   }

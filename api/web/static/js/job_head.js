@@ -4,7 +4,8 @@ import { may } from "./api.js";
 import { $, fill, h, say } from "./dom.js";
 import { ago, bytes, duration, moment, number, words } from "./format.js";
 import { about } from "./job_row.js";
-import { actions, healthTag, isOver, nameOf, statusTag, tag } from "./verbs.js";
+import { mapQuery } from "./pictures_of.js";
+import { actions, healthTag, isOver, nameOf, pace, statusTag, tag } from "./verbs.js";
 
 export class Head {
   constructor(changed) {
@@ -28,17 +29,18 @@ export class Head {
       this.state = state;
       fill($("#tags"), statusTag(job), healthTag(job), job.shared ? tag("shared", "plain") : null);
       fill($("#actions"), actions(job, this.changed), isOver(job) && may("submit") ? again(job) : null);
-      fill(
-        $("#about"),
-        `${about(job)} · `,
-        h("code", {}, job.id),
-        ` · submitted ${moment(job.created_at)}${job.owner ? ` by ${job.owner}` : ""}`,
-      );
+      this.about(job);
       this.trouble(job);
       this.health(job);
       this.made(job);
     }
     this.progress(job);
+  }
+
+  about(job) {
+    const what = about(job, () => this.about(job));
+    const when = ` · submitted ${moment(job.created_at)}${job.owner ? ` by ${job.owner}` : ""}`;
+    fill($("#about"), `${what} · `, h("code", {}, job.id), when);
   }
 
   trouble(job) {
@@ -87,19 +89,13 @@ export class Head {
     fill(
       box,
       h("h2", {}, job.encoder ? "The encoder" : "What came of it"),
-      job.encoder
-        ? [
-            h("p", {}, h("code", {}, job.encoder)),
-            h("p.small.muted", {}, "Embeds pictures at POST /embed; its manifest says how they are prepared."),
-            h(
-              "p.row",
-              {},
-              h("a.button.small", { href: `/encoders/${job.encoder}/download` }, "Download"),
-              h("a.button.small", { href: `/encoders/${job.encoder}` }, "JSON"),
-            ),
-          ]
-        : null,
+      job.encoder ? h("p", {}, h("a", { href: `/ui/encoders/${job.encoder}` }, h("code", {}, job.encoder))) : null,
       facts.length ? h("dl.facts.small", {}, facts) : null,
+      h(
+        "p.row",
+        {},
+        onward(job).map(([address, does], at) => h(at ? "a.button.small" : "a.button.small.primary", { href: address }, does)),
+      ),
     );
   }
 
@@ -113,7 +109,7 @@ export class Head {
       images_per_second: speed,
       images_prepared: read,
       images_total: all,
-    } = job.progress || {};
+    } = pace(job);
     const bar = $("#bar");
     if (job.status === "queued" || fraction === null || fraction === undefined) bar.removeAttribute("value");
     if (Number.isFinite(fraction)) bar.value = fraction;
@@ -150,6 +146,19 @@ export class Head {
       `${words(job.status)}${Number.isFinite(fraction) && running ? `, ${Math.floor(fraction * 10) * 10} percent` : ""}`,
     );
   }
+}
+
+/** What people do next with what a job has made: [[address, words], …], the likeliest first. */
+function onward({ id, kind, encoder, status, spec }) {
+  if (encoder) {
+    const links = [[`/ui/encoders/${encoder}`, "Try the encoder"]];
+    if (may("submit")) links.push([`/ui/explore?${mapQuery(encoder, spec.data)}`, "Make a map"]);
+    return [...links, [`/encoders/${encoder}/download`, "Download"]];
+  }
+  if (status !== "succeeded") return [];
+  if (kind === "embed" && may("submit")) return [[`/ui/explore?vectors=${id}`, "Make a map"]];
+  if (kind === "map") return [[`/ui/explore/${id}`, "Open the map"]];
+  return spec.encoder?.startsWith?.("enc_") ? [[`/ui/encoders/${spec.encoder}`, "Its encoder"]] : [];
 }
 
 /** A new job with this one's spec to begin with. */

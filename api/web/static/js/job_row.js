@@ -3,17 +3,17 @@
 import { get } from "./api.js";
 import { fill, h, say } from "./dom.js";
 import { ago, duration, moment, number, words } from "./format.js";
+import { picturesOf } from "./pictures_of.js";
 import { sparkline } from "./sparkline.js";
-import { actions, healthTag, isMoving, nameOf, statusTag } from "./verbs.js";
+import { actions, healthTag, isMoving, nameOf, pace, statusTag } from "./verbs.js";
 
 const POINTS = 60;
 
-/** What a job of each kind works on, in a few words. */
-export function about(job) {
+/** What a job of each kind works on, in a few words; `later()` is called when its dataset's name is known. */
+export function about(job, later) {
   const { spec } = job;
-  const data = spec.data ? spec.data.path || spec.data.id || spec.data.source : null;
   const what = job.kind === "pretrain" ? [spec.method?.name, spec.encoder?.arch] : [words(job.kind)];
-  return [...what, data].filter(Boolean).join(" · ");
+  return [...what, picturesOf(spec.data, later)].filter(Boolean).join(" · ");
 }
 
 export class JobRow {
@@ -42,7 +42,8 @@ export class JobRow {
 
   show(job) {
     say(this.title, nameOf(job));
-    say(this.about, `${about(job)} · ${ago(job.created_at)}`);
+    const tell = () => say(this.about, `${about(job, tell)} · ${ago(job.created_at)}`);
+    tell();
     this.about.title = `${job.id}, submitted ${moment(job.created_at)}`;
     const { message, hint } = job.error || {};
     say(this.trouble, message ? `${message}${hint ? `. Try: ${hint}` : ""}` : "");
@@ -58,7 +59,7 @@ export class JobRow {
   }
 
   progress(job) {
-    const { fraction, eta_seconds: eta, images_per_second: speed, epoch } = job.progress || {};
+    const { fraction, eta_seconds: eta, images_per_second: speed, epoch } = pace(job);
     const moving = job.status === "running" || job.status === "paused";
     this.bar.hidden = !moving;
     if (fraction === null || fraction === undefined) this.bar.removeAttribute("value");

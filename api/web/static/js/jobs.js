@@ -19,7 +19,10 @@ let asked = 0;
 
 const state = new URLSearchParams(location.search);
 for (const control of filters.elements) {
-  if (control.name && state.has(control.name)) control.value = state.get(control.name);
+  if (control.name && state.has(control.name)) {
+    if (control.type === "checkbox") control.checked = true;
+    else control.value = state.get(control.name);
+  }
 }
 
 function query() {
@@ -84,6 +87,7 @@ function refilter() {
   for (const name of ["status", "kind", "method", "label"]) {
     if (filters.elements[name].value) kept.set(name, filters.elements[name].value);
   }
+  if (filters.elements.mine.checked) kept.set("mine", "true");
   history.replaceState(null, "", kept.size ? `?${kept}` : location.pathname);
   turn([]);
 }

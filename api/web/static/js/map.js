@@ -11,6 +11,7 @@ import { PictureTable, duplicates, outliers } from "./map_lists.js";
 import { Hover, showPicture } from "./map_picture.js";
 import { Selection } from "./map_selection.js";
 import { finished } from "./map_wait.js";
+import { picturesNamed } from "./pictures_of.js";
 import { toast } from "./toast.js";
 
 const id = location.pathname.split("/").pop();
@@ -26,13 +27,13 @@ async function open() {
   const job = await finished(id, fields());
   const map = await new PictureMap(id).load();
   $("#whole").hidden = false;
-  about(map, job);
+  await about(map, job);
   new Page(map);
 }
 
-function about(map, job) {
+async function about(map, job) {
   const { about: facts } = map;
-  const where = facts.data.path ?? facts.data.source ?? "";
+  const where = await picturesNamed(facts.data);
   say($("h1"), job.name || where || "Map");
   document.title = `${job.name || where || "Map"} · Imprint`;
   const parts = [`${number(facts.count)} pictures`, `${number(facts.clusters)} clusters`];

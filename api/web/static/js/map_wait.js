@@ -63,7 +63,7 @@ function show(box, job, looking) {
   const { fraction, eta_seconds: eta } = job.progress || {};
   const { message, hint } = job.error || {};
   const waits = job.status === "queued" ? "Waits for a worker." : job.status;
-  say($("#doing", box), message ? `${message}${hint ? ` Try: ${hint}` : ""}` : job.status === "running" ? WORDS[job.phase] || "Working" : waits);
+  say($("#doing", box), message ? `${message}${hint ? ` Try: ${hint}` : ""}` : job.status === "running" ? WORDS[job.phase] || "Starting" : waits);
   const bar = $("progress", box);
   bar.hidden = job.status !== "running";
   if (fraction === undefined || fraction === null) bar.removeAttribute("value");

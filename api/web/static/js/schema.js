@@ -26,8 +26,9 @@ export class Schemas {
 
   /** The schema itself, a reference followed; what is said beside the reference (description, default) wins. */
   follow(schema) {
-    if (!schema?.$ref) return schema;
-    const { $ref, ...beside } = schema;
+    const given = schema?.$ref ?? (schema?.allOf?.length === 1 ? schema.allOf[0].$ref : undefined);
+    if (!given) return schema;
+    const { $ref = given, allOf, ...beside } = schema;
     return { ...this.all[$ref.split("/").pop()], ...beside };
   }
 

@@ -3,6 +3,7 @@
 import { ApiError, api, get, list, may, post } from "./api.js";
 import { $, fill, h, say, svg } from "./dom.js";
 import { ago, number } from "./format.js";
+import { picturesNamed, picturesOf } from "./pictures_of.js";
 import { attempt } from "./toast.js";
 
 const NEAREST = 12;
@@ -68,11 +69,12 @@ export function tryIt(place, encoder) {
   async function offer(into) {
     const made = [];
     for await (const job of list("/jobs?kind=embed&status=succeeded", 200)) if (job.spec.encoder === encoder) made.push(job);
+    await Promise.all(made.map((job) => picturesNamed(job.spec.data)));
     if (!made.length || !may("submit")) {
-      fill(into, h("p.muted", {}, "To find pictures like it, embed a folder with this encoder, for example by making a map of it: "), h("a.button.small", { href: "/ui/explore" }, "Explore"));
+      fill(into, h("p.muted", {}, "To find pictures like it, embed a folder with this encoder, for example by making a map of it: "), h("a.button.small", { href: `/ui/explore?encoder=${encoder}` }, "Make a map"));
       return;
     }
-    const choice = h("select", { id: "vectors" }, made.map((job) => h("option", { value: job.id }, `${job.spec.data.path}: ${number(job.result.images)} pictures, ${ago(job.finished_at)}`)));
+    const choice = h("select", { id: "vectors" }, made.map((job) => h("option", { value: job.id }, `${picturesOf(job.spec.data)}: ${number(job.result.images)} pictures, ${ago(job.finished_at)}`)));
     const button = h("button.small.primary", { type: "button", onclick: () => attempt(button, () => build(choice.value, into)) }, "Index them");
     fill(into, h("p", {}, "To find pictures like it, these have to be indexed once:"), h("div.row", {}, h("label.hidden-visually", { for: "vectors" }, "Vectors"), choice, button));
   }

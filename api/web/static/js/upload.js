@@ -1,63 +1,97 @@
-// A ZIP of pictures, sent with its progress; when it has been checked it is a dataset.
+// Pictures of one's own, sent with their progress; when they have been checked they are a dataset.
 
 import { ApiError, NoAnswer } from "./api.js";
+import { ofDrop, ofInput } from "./chosen.js";
 import { h, say } from "./dom.js";
-import { bytes, duration } from "./format.js";
+import { bytes, duration, number } from "./format.js";
+import { countOf } from "./pictures_of.js";
 import { toast } from "./toast.js";
+import { zip } from "./zip.js";
+
+const STOPPED = "The upload was stopped; nothing of it is kept.";
 
 export class Upload {
   constructor(done) {
     this.done = done;
-    this.input = h("input", {
-      type: "file",
-      accept: ".zip,application/zip",
-      id: "upload",
-      onchange: () => this.begin(this.input.files[0]),
-    });
     this.bar = h("progress", { max: "1", hidden: true, "aria-label": "Upload" });
-    this.said = h("p.small.muted", { role: "status" }, "A ZIP of pictures; folders in it are classes, if there are any.");
-    this.stop = h("button.small", { type: "button", hidden: true, onclick: () => this.request?.abort() }, "Stop");
+    this.said = h(
+      "p.small.muted",
+      { role: "status" },
+      "They are copied to the service. Subfolders are classes, if there are any, which serve to measure with.",
+    );
+    this.stop = h("button.small", { type: "button", hidden: true, onclick: () => this.stopping?.abort() }, "Stop");
+    this.inputs = [
+      this.choose("upload-folder", "Choose a folder", { webkitdirectory: true }),
+      this.choose("upload", "Choose pictures or a ZIP", { multiple: true, accept: "image/*,.zip,application/zip" }),
+    ];
     this.element = h(
       "div.upload",
-      {},
-      h("label", { for: "upload" }, "Upload pictures"),
-      h("div.row", {}, this.input, this.stop),
+      { role: "group", "aria-label": "Upload pictures" },
+      h("div.row", {}, h("strong", {}, "Upload your own"), this.inputs, h("span.small.muted", {}, "or drop them here"), this.stop),
       this.bar,
       this.said,
     );
     this.element.addEventListener("dragover", (event) => event.preventDefault());
     this.element.addEventListener("drop", (event) => {
       event.preventDefault();
-      this.begin(event.dataTransfer.files[0]);
+      this.begin(ofDrop(event.dataTransfer));
     });
   }
 
-  async begin(file) {
-    if (!file || this.request) return;
+  /** A file field that looks like a button. */
+  choose(id, words, attributes) {
+    const input = h("input.hidden-visually", { type: "file", id, ...attributes });
+    input.addEventListener("change", () => {
+      if (input.files.length) this.begin(Promise.resolve().then(() => ofInput(input)));
+    });
+    return h("label.button.small", { for: id }, input, words);
+  }
+
+  async begin(choosing) {
+    if (this.stopping) return;
+    this.stopping = new AbortController();
     this.bar.hidden = this.stop.hidden = false;
-    this.input.disabled = true;
+    for (const label of this.inputs) label.firstChild.disabled = true;
     try {
-      const dataset = await this.send(file);
-      say(this.said, `${dataset.name} is ready: ${dataset.images} pictures.`);
+      const { name, zip: ready, entries } = await choosing;
+      const dataset = await this.send(name, ready || (await this.pack(entries)));
+      const all = number(countOf(dataset));
+      const left = dataset.archive?.left_out ? `, without ${number(dataset.archive.left_out)} files that are none` : "";
+      say(this.said, `${dataset.name} is ready: ${all} pictures${left}.`);
       toast(`${dataset.name} is uploaded`);
       this.done(dataset);
     } catch (error) {
-      say(this.said, error.message);
-      toast(error);
+      const stopped = this.stopping.signal.aborted;
+      say(this.said, stopped ? STOPPED : error.message);
+      toast(stopped ? STOPPED : error);
     } finally {
-      this.request = null;
+      this.stopping = null;
       this.bar.hidden = this.stop.hidden = true;
-      this.input.disabled = false;
-      this.input.value = "";
+      for (const label of this.inputs) {
+        label.firstChild.disabled = false;
+        label.firstChild.value = "";
+      }
     }
   }
 
+  pack(entries) {
+    return zip(
+      entries,
+      (done) => {
+        this.bar.value = done / entries.length;
+        say(this.said, `${number(done)} of ${number(entries.length)} pictures are packed…`);
+      },
+      this.stopping.signal,
+    );
+  }
+
   /** By XMLHttpRequest, since fetch does not tell how much has been sent. */
-  send(file) {
-    const name = file.name.replace(/\.zip$/i, "").slice(0, 200) || "upload";
+  send(given, body) {
+    const name = given.slice(0, 200) || "upload";
     const began = Date.now();
     const request = new XMLHttpRequest();
-    this.request = request;
+    this.stopping.signal.throwIfAborted();
+    this.stopping.signal.addEventListener("abort", () => request.abort());
     request.open("POST", `/datasets?name=${encodeURIComponent(name)}`);
     request.setRequestHeader("Content-Type", "application/zip");
     request.setRequestHeader("X-Imprint-Page", "1");
@@ -85,8 +119,8 @@ export class Upload {
         else fail(new ApiError(request.status, answer));
       };
       request.onerror = () => fail(new NoAnswer());
-      request.onabort = () => fail(new Error("The upload was stopped; nothing of it is kept."));
-      request.send(file);
+      request.onabort = () => fail(new Error(STOPPED));
+      request.send(body);
     });
   }
 }

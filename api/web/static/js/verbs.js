@@ -29,6 +29,13 @@ export const isOver = (job) => ENDS.has(job.status);
 export const isMoving = (job) => job.status === "running" || job.status === "queued";
 export const nameOf = (job) => job.name || `${words(job.kind)} ${job.id.slice(-6)}`;
 
+/** How far it is; without what was said of reading its pictures when that is over and the first step is not there yet. */
+export function pace(job) {
+  const progress = job.progress || {};
+  if (job.phase === "preparing" || !Number.isFinite(progress.images_total)) return progress;
+  return { epoch: progress.epoch, step: progress.step };
+}
+
 /** The state as a tag: "running", or "pausing" while that was asked for. */
 export function statusTag(job) {
   const asked = { cancel: "cancelling", pause: "pausing" }[job.requested];
