@@ -158,9 +158,13 @@ def _from_http(error: HTTPException) -> Problem:
 
 
 def _not_allowed(request: Request) -> Problem:
-    """405 with every method of the address: Starlette itself names those of the first route that it finds there."""
-    asked = ({**request.scope, "method": method} for method in METHODS)
-    found = [each["method"] for each in asked if any(route.matches(each)[0] is Match.FULL for route in request.app.routes)]
+    """405 with every method of the address: Starlette itself names those of the first route that it finds there.
+
+    Those of a pattern that would match as well are none of it: /datasets/uploads is no dataset to be deleted.
+    """
+    routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    here = [route for route in routes if getattr(route, "path", "") == getattr(routes[0], "path", "")]
+    found = [each for each in METHODS if any(each in (getattr(route, "methods", None) or ()) for route in here)]
     allowed = ", ".join(found)
     return Problem("method-not-allowed", f"Allowed here: {allowed}", headers={"Allow": allowed})
 
