@@ -7,7 +7,7 @@ docs page, to be compared by programs; `detail` says what was wrong, with the va
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import orjson
@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Match
 
 from jobs.errors import Conflict, Fenced, JobsError, KeyReused, NotAllowed, NotFound, TooMany, Unavailable
 from ssl_core.spec.base import explain
@@ -157,11 +157,22 @@ def _from_http(error: HTTPException) -> Problem:
     return Problem(kind, detail, headers=error.headers)
 
 
+def _routes(app: FastAPI) -> Iterator[BaseRoute]:
+    """Those of the rooms, one by one."""
+    for each in app.routes:
+        room = getattr(each, "original_router", None)
+        yield from [each] if room is None else room.routes
+
+
 def _not_allowed(request: Request) -> Problem:
-    """405 with every method of the address: Starlette itself names those of the first route that it finds there."""
-    asked = ({**request.scope, "method": method} for method in METHODS)
-    found = [each["method"] for each in asked if any(route.matches(each)[0] is Match.FULL for route in request.app.routes)]
-    allowed = ", ".join(found)
+    """405 with every method of the address: Starlette itself names those of the first route that it finds there.
+
+    Those of a pattern that would match as well are none of it: /datasets/uploads is no dataset to be deleted.
+    """
+    matching = [route for route in _routes(request.app) if route.matches(request.scope)[0] is not Match.NONE]
+    here = [route for route in matching if getattr(route, "path", None) == getattr(matching[0], "path", None)]
+    methods = {method for route in here for method in getattr(route, "methods", None) or ()}
+    allowed = ", ".join(method for method in METHODS if method in methods)
     return Problem("method-not-allowed", f"Allowed here: {allowed}", headers={"Allow": allowed})
 
 

@@ -36,6 +36,8 @@ class Keyring:
         ]
         self._store = stored
         self._known: dict[str, list[KeyRecord]] | None = None  # by the beginning of the secret; None: never read
+        self._ended: frozenset[str] = frozenset()  # sessions that were logged out
+        self._ended_here: set[str] = set()  # of these, what has not been read back: a reading may have begun before
         self._tried_at = float("-inf")
         self._reading: asyncio.Task[None] | None = None
         self._noted: dict[str, float] = {}
@@ -70,12 +72,15 @@ class Keyring:
         self._note(record)
         return _caller(record)
 
-    async def by_id(self, key_id: str) -> tuple[Caller, str] | None:
-        """Who bears a key that is valid now, and the key's digest, by its id, as a session names it. Raises Problem 503."""
+    async def by_id(self, key_id: str, session: str) -> tuple[Caller, str] | None:
+        """Who bears a key that is valid now, and the key's digest, by its id, as a session names it; None where the session was
+        logged out. Raises Problem 503."""
+        await self._fresh(EVERY)
+        if session in self._ended:
+            return None
         for known, caller in self._settings:
             if caller.key == key_id:
                 return caller, known
-        await self._fresh(EVERY)
         self._must_be_known()
         for record in (key for keys in (self._known or {}).values() for key in keys):
             if record.id == key_id and record.state == "valid":
@@ -86,10 +91,18 @@ class Keyring:
     async def holds(self, caller: Caller) -> bool:
         """Whether a caller who was let in before would be let in still; for answers that go on for hours."""
         await self._fresh(EVERY)
+        if caller.session in self._ended:
+            return False
         if caller == USER:
             return not self._settings and not self._known
         stored = (key for keys in (self._known or {}).values() for key in keys if key.id == caller.key)
         return any(caller == known for _, known in self._settings) or any(key.state == "valid" for key in stored)
+
+    async def end_session(self, session: str, until: float) -> None:
+        """Log a browser out, in this process at once, in all others within EVERY seconds. Raises JobsError."""
+        await asyncio.to_thread(self._store.end_session, session, until)
+        self._ended_here.add(session)
+        self._ended |= {session}
 
     def _must_be_known(self) -> None:
         if self._known is None:
@@ -119,9 +132,11 @@ class Keyring:
     async def _read(self) -> None:
         try:
             known: dict[str, list[KeyRecord]] = {}
-            for key in await asyncio.to_thread(self._store.all):
+            keys, ended = await asyncio.to_thread(lambda: (self._store.all(), self._store.ended_sessions()))
+            for key in keys:
                 known.setdefault(key.shown, []).append(key)
-            self._known = known
+            self._ended_here -= ended
+            self._known, self._ended = known, ended | self._ended_here
         except JobsError as error:
             log.warning("the keys could not be read: %s", error)
         finally:

@@ -7,7 +7,7 @@ what its owner shares; they change what is their own or everybody's. An admin se
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -24,12 +24,13 @@ EVERYBODY = ""  # the owner of what belongs to nobody in particular
 
 @dataclass(frozen=True)
 class Caller:
-    """`name` is what events and logs say; `key` what limits are counted by."""
+    """`name` is what events and logs say; `key` what limits are counted by; `session` the browser's, if one asks."""
 
     name: str
     owner: str = EVERYBODY
     scopes: frozenset[str] = frozenset()
     key: str = ""
+    session: str = field(default="", compare=False)
 
     @property
     def admin(self) -> bool:

@@ -6,14 +6,14 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from jobs.access import SCOPES
 from jobs.database import Database, connect, migrate
 from jobs.errors import Conflict, NotFound
 from jobs.ids import new_id
-from jobs.models import ApiKey
+from jobs.models import ApiKey, EndedSession
 from jobs.records import KeyRecord
 from jobs.rows import when
 from jobs.secret import digest, new_secret, shown
@@ -85,6 +85,18 @@ class Keys:
             stale = or_(ApiKey.used_ms.is_(None), ApiKey.used_ms <= now - USED_EVERY_MS)
             changed = update(ApiKey).where(ApiKey.id == key_id, stale).values(used_ms=now).returning(ApiKey.id)
             return session.execute(changed).first() is not None
+
+    def end_session(self, session_id: str, until: float) -> None:
+        """A browser has logged out: its session, which would have lasted `until` (seconds since 1970), is worth nothing now."""
+        with self.database.write() as session:
+            session.execute(delete(EndedSession).where(EndedSession.until_ms < self.database.now_ms(session)))
+            if session.get(EndedSession, session_id) is None:
+                session.add(EndedSession(id=session_id, until_ms=int(1000 * until)))
+
+    def ended_sessions(self) -> frozenset[str]:
+        """Those that would last still."""
+        with self.database.read() as session:
+            return frozenset(session.scalars(select(EndedSession.id)))
 
 
 def any_stored(url: str) -> bool:

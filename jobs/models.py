@@ -184,6 +184,15 @@ class ApiKey(Base):
     revoked_ms: Mapped[int | None] = mapped_column(BigInteger)
 
 
+class EndedSession(Base):
+    """A browser's session that was logged out; of the others nothing is stored. Kept until it would have ended by itself."""
+
+    __tablename__ = "ended_sessions"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    until_ms: Mapped[int] = mapped_column(BigInteger)
+
+
 class Webhook(Base):
     """An address that is told what happens to its owner's jobs."""
 
@@ -195,7 +204,8 @@ class Webhook(Base):
     events: Mapped[list[str]] = mapped_column(JSON)
     secret: Mapped[str] = mapped_column(String(100))  # whsec_…: messages are signed with it, so it cannot be a digest
     created_ms: Mapped[int] = mapped_column(BigInteger)
-    lease_ms: Mapped[int] = mapped_column(BigInteger, default=0)  # until when a courier has it: one message at a time
+    # Until when a courier has it: one message at a time. Or its receiver wants to be left alone.
+    lease_ms: Mapped[int] = mapped_column(BigInteger, default=0)
     delivered_ms: Mapped[int | None] = mapped_column(BigInteger)  # when it last took a message
     delivered: Mapped[int] = mapped_column(default=0)  # messages that it took, for ever
     failed: Mapped[int] = mapped_column(default=0)  # messages that were given up

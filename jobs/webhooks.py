@@ -28,6 +28,7 @@ from jobs.signing import new_signing_secret
 MOST = 20  # webhooks of one owner
 ATTEMPTS = 10  # of a message, over about a day: after 5 s, 20 s, 80 s, 5 min, 21 min, 85 min, then some six hours
 FIRST_MS, FACTOR, LONGEST_MS, JITTER = 5_000, 4, 6 * 3_600_000, 0.2
+LONGEST_WAIT = 24 * 3600.0  # seconds that a receiver may ask for
 KEPT_MS = 7 * 24 * 3_600_000  # messages that are settled
 
 
@@ -135,6 +136,7 @@ class Webhooks:
             now = self.database.now_ms(session)
             if enabled and row.disabled_ms is not None:
                 row.disabled_ms = row.disabled_why = None
+                row.lease_ms = 0
                 waiting = update(Delivery).where(Delivery.webhook_id == row.id, Delivery.status == "pending")
                 session.execute(waiting.values(due_ms=now))
             elif not enabled and row.disabled_ms is None:
@@ -185,9 +187,10 @@ class Webhooks:
             found.attempts += 1
             return Sending(found.id, webhook.id, found.attempts, webhook.url, webhook.secret, found.body)
 
-    def record(self, sending: Sending, *, answer: int | None, error: str | None) -> str | None:
-        """Write how an attempt went: `error` None is a success. Returns the message's status now; None if another attempt,
-        or the webhook's end, has made this one void."""
+    def record(self, sending: Sending, *, answer: int | None, error: str | None, wait: float | None = None) -> str | None:
+        """Write how an attempt went: `error` None is a success. `wait`: seconds for which the receiver wants to be left alone, by
+        this message and all others; a day at most. Returns the message's status now; None if another attempt, or the webhook's
+        end, has made this one void."""
         with self.database.write() as session:
             webhook = session.get(Webhook, sending.webhook_id, with_for_update=True)  # first: so does who deletes it
             row = session.get(Delivery, sending.id)
@@ -204,6 +207,8 @@ class Webhooks:
                 self._perhaps_disable(webhook, row, now, gone=answer == 410)
             else:
                 row.due_ms = now + pause_ms(row.attempts)
+            if error is not None and wait:
+                self._leave_alone(session, webhook, now + int(1000 * min(wait, LONGEST_WAIT)))
             return row.status
 
     def clean(self) -> int:
@@ -213,6 +218,15 @@ class Webhooks:
             ended = select(Webhook.id).where(Webhook.disabled_ms.is_not(None))
             old = Delivery.created_ms < before, (Delivery.status != "pending") | Delivery.webhook_id.in_(ended)
             return len(session.scalars(delete(Delivery).where(*old).returning(Delivery.id)).all())
+
+    @staticmethod
+    def _leave_alone(session: Session, webhook: Webhook, until: int) -> None:
+        """Nothing is sent before; what waits says so. What is due later stays so: a receiver that asks for a second again and
+        again must not use all attempts up in ten."""
+        webhook.lease_ms = until
+        waiting = Delivery.webhook_id == webhook.id, Delivery.status == "pending", Delivery.due_ms < until
+        session.flush()
+        session.execute(update(Delivery).where(*waiting).values(due_ms=until))
 
     @staticmethod
     def _due(now: int) -> Select[Any]:

@@ -39,7 +39,7 @@ class Courier:
         """Send one message and record how it went; returns the message's status now."""
         body = sending.body
         signed = headers(sending.secret, sending.id, int(time.time()), body)
-        began, answer, error = time.monotonic(), None, None
+        began, answer, error, wait = time.monotonic(), None, None, None
         try:
             said = outbound.send(
                 "POST",
@@ -49,13 +49,13 @@ class Courier:
                 private=self.private,
                 seconds=SECONDS,
             )
-            answer = said.status
+            answer, wait = said.status, said.retry_after
             if not said.ok:
                 text = said.body[: 4 * SHOWN].decode("utf-8", "replace")
                 error = f"answered {answer}: {''.join(each if each.isprintable() else ' ' for each in text)[:SHOWN]}"
         except outbound.Unsent as unsent:
             error = str(unsent)
-        status = self.webhooks.record(sending, answer=answer, error=error)
+        status = self.webhooks.record(sending, answer=answer, error=error, wait=wait)
         self.telemetry.delivered("failed" if error else "delivered", time.monotonic() - began)
         if error:
             log.warning("%s to %s, attempt %d: %s", sending.id, sending.webhook_id, sending.attempt, error)

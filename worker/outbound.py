@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any
 
@@ -31,10 +32,24 @@ class Answer:
 
     status: int
     body: bytes = field(repr=False)
+    headers: Sequence[tuple[bytes, bytes]] = field(default=(), repr=False)
 
     @property
     def ok(self) -> bool:
         return 200 <= self.status < 300
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds that a 429 or 503 asks to be left alone for, at least 0 (RFC 9110, 10.2.3); None where it does not say."""
+        said = next((value for name, value in self.headers if name.lower() == b"retry-after"), b"").decode("latin-1").strip()
+        if self.status not in (429, 503) or not said:
+            return None
+        if said.isascii() and said.isdecimal():
+            return float(said[:12])
+        try:
+            return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
+        except (ValueError, OverflowError):
+            return None
 
 
 def send(
@@ -57,7 +72,7 @@ def send(
             httpcore.ConnectionPool(ssl_context=_context(), network_backend=backend, max_connections=1) as pool,
             pool.stream(method, url, headers=list(sent.items()), content=body, extensions={"timeout": timeout}) as response,
         ):
-            return Answer(response.status, _beginning(response, most))
+            return Answer(response.status, _beginning(response, most), response.headers)
     except NotAllowedAddress as error:
         raise Unsent(str(error)) from None
     except ValueError as error:

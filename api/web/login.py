@@ -76,9 +76,10 @@ async def log_in(request: Request) -> Response:
 
 @router.post("/ui/logout")
 async def log_out(request: Request) -> Response:
-    """Without the cookie, at the login again."""
+    """Without the cookie, at the login again; a copy of it is worth nothing any more."""
     if not same_origin(request.headers):
         raise Problem("forbidden", _ELSEWHERE)
+    await _services(request).sessions.end(request.headers)
     answer = RedirectResponse("/ui/login", 303, headers={"Cache-Control": "no-store"})
     answer.delete_cookie(_services(request).sessions.cookie, httponly=True, samesite="strict")
     return answer

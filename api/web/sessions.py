@@ -1,8 +1,9 @@
 """The session of a browser: a signed cookie that says which key logged in, never the key itself.
 
-`<key id>.<when it ends>.<HMAC-SHA256>`. The HMAC is over both and the digest of the key, so that a session ends with its key:
-when that is revoked, expires or, in the settings, is changed. The secret of the signature is a file in the home, which all
-processes of the API share. What a cookie may do is what its key may do: the same scopes, owner and limits.
+`<key id>.<when it ends>.<its id>.<HMAC-SHA256>`. The HMAC is over all of it and the digest of the key, so that a session ends
+with its key: when that is revoked, expires or, in the settings, is changed. One that is logged out ends wherever its cookie has
+been copied to; nothing else of sessions is stored. The secret of the signature is a file in the home, which all processes of the
+API share. What a cookie may do is what its key may do: the same scopes, owner and limits.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import re
 import secrets
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -27,7 +29,7 @@ from jobs.secret import same
 SECONDS = 7 * 24 * 3600  # from the login to its end
 PROOF = "x-imprint-page"  # the header that a form of another site cannot send
 _FILE = "session.secret"
-_FORM = re.compile(r"([A-Za-z0-9_-]{1,64})\.(\d{1,12})\.([0-9a-f]{64})")
+_FORM = re.compile(r"(([A-Za-z0-9_-]{1,64})\.(\d{1,12})\.([0-9a-f]{32}))\.([0-9a-f]{64})")
 _BYTES = 32
 
 
@@ -43,22 +45,31 @@ class Sessions:
     async def begin(self, key: str) -> str:
         """The cookie's value for whoever has this key. Raises Problem 401 for one that is not valid."""
         caller = await self._keyring.caller(f"Bearer {key}")
-        ends = str(int(time.time()) + SECONDS)
-        found = await self._keyring.by_id(caller.key)
-        return "" if found is None else f"{caller.key}.{ends}.{self._sign(caller.key, ends, found[1])}"
+        said = f"{caller.key}.{int(time.time()) + SECONDS}.{secrets.token_hex(16)}"
+        found = await self._keyring.by_id(caller.key, "")
+        return "" if found is None else f"{said}.{self._sign(said, found[1])}"
 
     async def caller(self, headers: Mapping[str, str]) -> Caller | None:
         """Whose session a request belongs to; None where it has none, or one that has ended."""
-        given = _FORM.fullmatch(cookie_parser(headers.get("cookie", "")).get(self.cookie, ""))
-        if given is None or int(given[2]) < time.time():
+        given = self._given(headers)
+        if given is None or int(given[3]) < time.time():
             return None
-        found = await self._keyring.by_id(given[1])
-        if found is None or not same(self._sign(given[1], given[2], found[1]), given[3]):
+        found = await self._keyring.by_id(given[2], given[4])
+        if found is None or not same(self._sign(given[1], found[1]), given[5]):
             return None
-        return found[0]
+        return replace(found[0], session=given[4])
 
-    def _sign(self, key_id: str, ends: str, digest: str) -> str:
-        return hmac.new(self._secret, f"{key_id}.{ends}.{digest}".encode(), hashlib.sha256).hexdigest()
+    async def end(self, headers: Mapping[str, str]) -> None:
+        """Let the session of a request be worth nothing, here and wherever its cookie has been copied to. Raises JobsError."""
+        given = self._given(headers)
+        if given is not None and await self.caller(headers) is not None:
+            await self._keyring.end_session(given[4], int(given[3]))
+
+    def _given(self, headers: Mapping[str, str]) -> re.Match[str] | None:
+        return _FORM.fullmatch(cookie_parser(headers.get("cookie", "")).get(self.cookie, ""))
+
+    def _sign(self, said: str, digest: str) -> str:
+        return hmac.new(self._secret, f"{said}.{digest}".encode(), hashlib.sha256).hexdigest()
 
 
 def same_origin(headers: Mapping[str, str]) -> bool:

@@ -90,4 +90,5 @@ def test_pages_of_other_sites_get_no_permission(service, address, method):
 
 def test_a_405_names_every_method_of_the_address(service):
     assert service.http.options("/jobs").headers["allow"] == "GET, POST"
+    assert service.http.options("/datasets/uploads").headers["allow"] == "GET", "DELETE is a method of /datasets/{dataset_id}"
     assert service.http.put("/jobs/job_01JZ8X3M6Q4T9V2B7C5D8E1F0G").headers["allow"] == "GET, PATCH"

@@ -78,14 +78,16 @@ class TestCookie:
 
     def test_tampered_with_is_worth_nothing(self, guarded, keys):
         (name, value), *_ = cookie_of(log_in(guarded, new_key(keys, "tampered"))).items()
-        key, ends, mac = value.split(".")
+        key, ends, session, mac = value.split(".")
         assert guarded.http.get("/jobs", headers=with_cookie({name: value})).status_code == 200
         for other in (
-            f"settings-1.{ends}.{mac}",
-            f"{key}.{int(ends) + 1}.{mac}",
-            f"{key}.{ends}.{'0' * 64}",
-            f"{key}.{ends}",
-            f"{key}.{ends}.{mac}.",
+            f"settings-1.{ends}.{session}.{mac}",
+            f"{key}.{int(ends) + 1}.{session}.{mac}",
+            f"{key}.{ends}.{'0' * 32}.{mac}",
+            f"{key}.{ends}.{session}.{'0' * 64}",
+            f"{key}.{ends}.{session}",
+            f"{key}.{ends}.{mac}",
+            f"{key}.{ends}.{session}.{mac}.",
             "",
             "a" * 5000,
         ):
@@ -123,6 +125,62 @@ class TestCookie:
         cookie = cookie_of(log_in(guarded, "an-admin"))
         odd = with_cookie({'"; a=[': "{}", **cookie, "b": '"='})
         assert guarded.http.get("/jobs", headers=odd).status_code == 200
+
+
+class TestLoggingOut:
+    def log_out(self, running: Any, cookie: dict[str, str]) -> httpx.Response:
+        answer = running.http.post("/ui/logout", headers=with_cookie(cookie, **{"Sec-Fetch-Site": "same-origin"}))
+        running.http.cookies.clear()
+        return answer
+
+    @pytest.mark.parametrize("key", ["an-admin", "stored"])
+    def test_ends_the_session_wherever_its_cookie_is_and_no_other(self, guarded, keys, key):
+        secret = key if key == "an-admin" else new_key(keys, "logs-out")
+        mine, elsewhere = (cookie_of(log_in(guarded, secret)) for _ in range(2))
+        assert mine != elsewhere, "two sessions, though they began within one second"
+        answer = self.log_out(guarded, mine)
+        assert answer.status_code == 303 and "max-age=0" in answer.headers["set-cookie"].lower()
+        assert guarded.http.get("/jobs", headers=with_cookie(mine)).status_code == 401
+        assert guarded.http.get("/", headers=with_cookie(mine, Accept="text/html")).headers["location"].startswith("/ui/login")
+        time.sleep(2.5)  # the keys have been read again since
+        assert guarded.http.get("/jobs", headers=with_cookie(mine)).status_code == 401
+        assert guarded.http.get("/jobs", headers=with_cookie(elsewhere)).status_code == 200
+        assert self.log_out(guarded, mine).status_code == 303, "again, and nothing more happens"
+
+    def test_is_heard_of_in_another_process_and_after_a_restart(self, start, tmp_path):
+        with start(tmp_path, api_keys=("k",)) as one:
+            cookie = cookie_of(log_in(one, "k"))
+            with start(tmp_path, api_keys=("k",)) as other:
+                assert other.http.get("/jobs", headers=with_cookie(cookie)).status_code == 200
+                self.log_out(one, cookie)
+                deadline = time.monotonic() + 10
+                while other.http.get("/jobs", headers=with_cookie(cookie)).status_code != 401:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.1)
+        with start(tmp_path, api_keys=("k",)) as again:
+            assert again.http.get("/jobs", headers=with_cookie(cookie)).status_code == 401
+
+    def test_a_stream_that_is_open_ends_with_it(self, guarded):
+        cookie = cookie_of(log_in(guarded, "an-admin"))
+        somebody = guarded.repository.on_behalf_of(Caller("somebody", "somebody"))
+        job = somebody.create(JobDraft("x", "pretrain", "simclr", TrainSpec(data=DigitsData()).model_dump(mode="json")))
+        headers = with_cookie(cookie, Accept="text/event-stream")
+        with guarded.http.stream("GET", f"/jobs/{job.id}/events", headers=headers, timeout=10) as stream:
+            lines = stream.iter_lines()
+            assert next(lines) == "retry: 2000"
+            self.log_out(guarded, cookie)
+            list(lines)  # would end by the time-out else
+
+    def test_a_forged_cookie_ends_nobody_s(self, guarded):
+        (name, value), *_ = cookie_of(log_in(guarded, "an-admin")).items()
+        self.log_out(guarded, {name: f"{value[:-64]}{'0' * 64}"})
+        assert guarded.http.get("/jobs", headers=with_cookie({name: value})).status_code == 200
+
+    def test_what_is_over_is_not_kept(self, keys):
+        keys.end_session("over", time.time() - 1)
+        keys.end_session("lasts", time.time() + 60)
+        keys.end_session("lasts", time.time() + 60)
+        assert "lasts" in keys.ended_sessions() and "over" not in keys.ended_sessions()
 
 
 class TestScopes:

@@ -79,7 +79,8 @@ def fuzz(
     ran = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     cases = _CASES.search(ran.stdout)
     number = int(cases[1].replace(",", "")) if cases else 0
-    return Found(number, time.monotonic() - begun, {}, [], ran.stdout + ran.stderr, ran.returncode != 0 or not number)
+    failed = ran.returncode != 0 or not number
+    return Found(number, time.monotonic() - begun, report=ran.stdout + ran.stderr, failed=failed)
 
 
 def fuzz_slices(

@@ -8,6 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 from sqlalchemy import text
@@ -79,6 +82,58 @@ def test_tried_again_until_it_is_taken(place: Workplace) -> None:
                     session.execute(text("UPDATE deliveries SET due_ms = 0"))
     assert len({received.headers["webhook-id"] for received in there.received}) == 1
     assert len({received.body for received in there.received}) == 1
+
+
+def in_two_minutes() -> str:
+    return format_datetime(datetime.now(UTC) + timedelta(minutes=2), usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "least", "most"),
+    [
+        (429, "90", 90, 91),
+        (503, "90", 90, 91),
+        (503, in_two_minutes, 110, 121),
+        (429, "1", 3.9, 6.1),  # our own first pause is longer
+        (429, "999999999999999", 24 * 3600, 24 * 3600 + 1),
+        (503, "Sat, 01 Jan 2000 00:00:00 GMT", 3.9, 6.1),
+        (503, "Fri, 31 Dec 9999 23:59:59 GMT", 24 * 3600, 24 * 3600 + 1),
+        (429, "soon", 3.9, 6.1),
+        (429, "-5", 3.9, 6.1),
+        (500, "90", 3.9, 6.1),  # says that it is broken, not when it is well
+    ],
+)
+def test_a_receiver_that_says_when_is_left_alone_until_then(
+    place: Workplace, status: int, said: str | Callable[[], str], least: float, most: float
+) -> None:
+    hooks = Webhooks(place.repository.database)
+    with receiver(lambda _: (status, {"Retry-After": said if isinstance(said, str) else said()}, b"")) as there:
+        _, hook = hooks.create(there.url, TYPES)
+        for _ in range(2):
+            place.submit()
+        first = hooks.claim(60)
+        assert first is not None and courier(place).deliver(first) == "pending"
+        told = {each.id: each for each in hooks.deliveries(hook.id).data}[first.id]
+        assert told.next_at is not None and told.tried_at is not None
+        assert least <= (told.next_at - told.tried_at).total_seconds() <= most
+        if least > 60:
+            assert hooks.claim(60) is None, "another message would be one too many as well"
+            assert hooks.enable(hook.id, False).disabled_at and hooks.enable(hook.id, True).disabled_at is None
+        assert eventually(lambda: hooks.claim(60), "after a second at most, or by whoever enables it again")
+    assert len(there.received) == 1
+
+
+def test_gone_is_gone(place: Workplace) -> None:
+    """Whatever else it says."""
+    hooks = Webhooks(place.repository.database)
+    with receiver(lambda _: (410, {"Retry-After": "1"}, b"")) as there:
+        _, hook = hooks.create(there.url, TYPES)
+        place.submit()
+        sending = hooks.claim(60)
+        assert sending is not None and courier(place).deliver(sending) == "failed"
+        assert hooks.get(hook.id).disabled_why == "it answered 410 Gone"
+        place.submit()
+        assert hooks.claim(60) is None
 
 
 def test_one_at_a_time_to_each_receiver_and_several_receivers_at_once(place: Workplace) -> None:
