@@ -41,8 +41,8 @@ def submit(
     body: Annotated[dict[str, Any], Depends(json_object)],
     validate_only: Annotated[bool, Query(description="Run every check and answer 200; create nothing.")] = False,
 ) -> JobBody | Validated:
-    """Queue a job: `kind` is `pretrain` (the default), `embed`, `index`, `linear_probe` or `finetune`. Everything that is wrong
-    with it is said at once, before anything is queued.
+    """Queue a job: `kind` is `pretrain` (the default), `embed`, `index`, `map`, `linear_probe` or `finetune`. Everything
+    that is wrong with it is said at once, before anything is queued.
 
     With an `Idempotency-Key` header the same body gives the same job, however often it is sent; another body with that key is
     a 422, and a 409 while the first is being checked.

@@ -2,11 +2,13 @@
 
     python benchmarks/methods.py --data FOLDER [--presets simsiam,nnclr,…] [--seeds 0] [--epochs 20] [--train-images 5000]
         [--test-images 2000] [--arch timm/resnet10t] [--vit timm/vit_small_patch8_224] [--size 32] [--batch 128]
+        [--teacher vicreg_cifar10]
 
 FOLDER: CIFAR-10 as JPEGs in train/<class>/* and test/<class>/*, or an archive of it. Each row is a real training run,
 `python -m ssl_core`, of a preset: the method's `…_cifar10` where there is one, else its usual one. Methods, heads, optimisers
 and views are the presets'; images, encoder, batch, epochs and seeds are the same for all (a preset that names a vision
-transformer gets --vit), and learning rates follow the batch. So this shows that all of them learn, and how soon; it is no
+transformer gets --vit), and learning rates follow the batch. `distill` learns from the encoder that --teacher, a preset before it
+in the list, has made with the same seed. So this shows that all of them learn, and how soon; it is no
 ranking: after twenty epochs a recipe made for a thousand has hardly begun.
 
 Protocol: frozen features of the last epoch, on held-out test images; kNN with k = 20 and T = 0.07 (Wu et al. 2018) and a logistic
@@ -38,6 +40,7 @@ from ssl_core.spec import METHOD_NAMES, TrainSpec, explain_all
 
 MEASURES = ("knn_top1", "linear_top1")
 EXTRA = ("dcl",)  # presets that are measured besides one of each method
+DISTILLED, STAND_IN = "distill", "enc_" + 26 * "0"  # the teacher's id: its folder is told beside the spec
 HEADER = ("method", "preset", "kNN", "linear", "minutes")
 
 Figures = dict[str, float]
@@ -50,7 +53,9 @@ def usual_presets() -> list[str]:
         method = recipe().method.name
         if method not in usual or name == f"{method}_cifar10":
             usual[method] = name
-    return [usual[method] for method in METHOD_NAMES if method in usual] + list(EXTRA)
+    usual = {method: usual[method] for method in METHOD_NAMES if method in usual}
+    taught = [usual.pop("distill")]  # by one of the others: the last
+    return [*usual.values(), *EXTRA, *taught]
 
 
 def subset(part: Path, count: int, out: Path) -> int:
@@ -74,15 +79,17 @@ def spec_of(preset: str, seed: int, data: Path, arguments: argparse.Namespace) -
         "trainer": {"max_epochs": arguments.epochs, "batch_size": arguments.batch, "seed": seed},
         "evaluate": {"every_epochs": arguments.epochs, "max_images": max(arguments.train_images, 20), "linear": "logistic"},
     }
+    if preset == DISTILLED:
+        sections["method"] = {"name": "distill", "teacher": STAND_IN}
     try:
         return complete_spec(sections, preset, data.parent)
     except ValidationError as error:
         raise Failed("; ".join(f"{where}: {what}" for where, what in explain_all(error))) from error
 
 
-def run(spec: TrainSpec, out: Path, data_root: Path, cache: Path) -> tuple[Figures, Figures]:
+def run(spec: TrainSpec, out: Path, data_root: Path, cache: Path, teacher: Path | None) -> tuple[Figures, Figures]:
     """Figures before the first step and after the last. Raises Failed."""
-    with Run(spec, out, data_root, cache) as running:
+    with Run(spec, out, data_root, cache, teacher) as running:
         running.follow(lambda: False)
         found = [event["values"] for event in running.events("metrics") if set(MEASURES) <= set(event["values"])]
     if len(found) < 2:
@@ -126,10 +133,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--vit", default="timm/vit_small_patch8_224", help="for presets that name a vision transformer")
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--teacher", default="vicreg_cifar10", help="the preset whose encoder teaches `distill`")
     arguments = parser.parse_args()
     unknown = [preset for preset in arguments.presets if preset not in PRESETS]
     if unknown:
         parser.error(f"--presets {','.join(unknown)} is not known; there are {', '.join(PRESETS)}")
+    if DISTILLED in arguments.presets and arguments.teacher not in arguments.presets[: arguments.presets.index(DISTILLED)]:
+        parser.error(f"--presets: {arguments.teacher}, the --teacher, must come before {DISTILLED}")
     return arguments
 
 
@@ -152,7 +162,8 @@ def main() -> None:
                 for seed in arguments.seeds:
                     countdown.next(f"{preset}, seed {seed}")
                     spec = spec_of(preset, seed, data, arguments)
-                    first, last = run(spec, Path(work) / f"{preset}-{seed}", data.parent, Path(work) / "cache")
+                    teacher = Path(work) / f"{arguments.teacher}-{seed}" / "encoder" if preset == DISTILLED else None
+                    first, last = run(spec, Path(work) / f"{preset}-{seed}", data.parent, Path(work) / "cache", teacher)
                     before.setdefault((spec.encoder.arch, seed), first)
                     after.append(last)
             except Failed as error:

@@ -45,11 +45,14 @@ def complete_spec(sections: dict[str, Any], preset: str | None, data_root: Path)
 class Run:
     """`with Run(spec, out, data_root) as run`: the run begins. When the block is left, it is killed if it still runs.
 
-    `cache` holds prepared images, as the service's does; without it they are decoded into memory.
+    `cache` holds prepared images, as the service's does; without it they are decoded into memory. `teacher`: folder of the
+    encoder that method distill learns from.
     """
 
-    def __init__(self, spec: TrainSpec, out: Path, data_root: Path, cache: Path | None = None) -> None:
-        self.spec, self.out, self.data_root, self.cache = spec, out, data_root, cache
+    def __init__(
+        self, spec: TrainSpec, out: Path, data_root: Path, cache: Path | None = None, teacher: Path | None = None
+    ) -> None:
+        self.spec, self.out, self.data_root, self.cache, self.teacher = spec, out, data_root, cache, teacher
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Run:
@@ -58,6 +61,7 @@ class Run:
         path.write_text(self.spec.model_dump_json(), encoding="utf-8")
         command = [sys.executable, "-m", "ssl_core", str(path), "--out", str(self.out), "--data-root", str(self.data_root)]
         command += ["--parent-pipe", *(["--cache", str(self.cache)] if self.cache else [])]
+        command += ["--teacher", str(self.teacher)] if self.teacher else []
         with (self.out / "log.txt").open("wb") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=child_environment(), start_new_session=True

@@ -1,5 +1,5 @@
 """Writes the generated parts of the documentation: tables of presets, methods and exit statuses, the API's calls, openapi.json,
-the pages of reference/ and the drawing of a job's states.
+the pages of reference/, and the drawings of a job's states and of its health.
 
 `python docs/generate.py` writes them; `python docs/generate.py --check` fails when they are not what the code says.
 """
@@ -132,7 +132,7 @@ def filled(page: str, part: str, text: str) -> str:
 
 def pages() -> dict[Path, str]:
     """What each generated file should hold."""
-    from generators import cli, client, spec, states
+    from generators import cli, client, health, spec, states
 
     from api.main import create_app
 
@@ -147,6 +147,7 @@ def pages() -> dict[Path, str]:
         DOCS / "reference" / "cli.md": cli.page(),
         DOCS / "reference" / "python.md": client.page(),
         DOCS / "pictures" / "job-states.svg": states.svg(),
+        DOCS / "pictures" / "health.svg": health.svg(),
     }
 
 

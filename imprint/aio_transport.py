@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
 
 from imprint.errors import ImprintError
-from imprint.flow import Call, Next, Open, Opened, Pause, Step, Work
+from imprint.flow import Call, Next, Open, Opened, Pause, Step, Upload, Work
 from imprint.transport import Attempts, as_imprint_errors, options, read_problem, sent
 
 
@@ -32,7 +32,8 @@ class AsyncTransport:
         attempts = Attempts(self.base_url, call)
         while True:
             try:
-                response = await self.http.request(**_async_body(sent(call, self.http.timeout)))
+                body = _pieces(call.content) if call.content is not None else None
+                response = await self.http.request(**sent(call, self.http.timeout), content=body)
             except (httpx.TransportError, httpx.DecodingError, httpx.InvalidURL) as error:
                 pause = attempts.broken(error)
             else:
@@ -46,16 +47,28 @@ class AsyncTransport:
         return Awaiting(self)
 
 
-def _async_body(fields: dict[str, Any]) -> dict[str, Any]:
-    """httpx wants a body in pieces to come asynchronously, too."""
-    if (pieces := fields.get("content")) is None:
-        return fields
-
-    async def each() -> AsyncIterator[bytes]:
-        for piece in pieces:
+async def _pieces(upload: Upload) -> AsyncIterator[bytes]:
+    """As they are sent; read in a thread, told on the loop."""
+    file = await asyncio.to_thread(upload.path.open, "rb")
+    try:
+        done = upload.begin
+        while piece := await asyncio.to_thread(upload.read, file, done):
             yield piece
+            done = upload.sent(done, piece)
+    finally:
+        file.close()
 
-    return {**fields, "content": each()}
+
+async def _worked(what: Callable[[], Any]) -> Any:
+    """In a thread. Whoever cancels waits for its end, so that what cleans up after a flow finds nobody at work."""
+    work = asyncio.ensure_future(asyncio.to_thread(what))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        if not work.cancelled():
+            work.exception()  # of no interest any more
+        raise
 
 
 class Awaiting:
@@ -71,7 +84,7 @@ class Awaiting:
         if isinstance(step, Pause):
             return await asyncio.sleep(step.seconds)
         if isinstance(step, Work):
-            return await asyncio.to_thread(step.what)
+            return await _worked(step.what)
         with as_imprint_errors(self._transport.base_url):
             if isinstance(step, Open):
                 return await self._open(step)

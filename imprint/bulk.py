@@ -6,10 +6,11 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from imprint.flow import Flow, download, get, part, run
+from imprint.flow import Flow, Work, download, get, part, run
 from imprint.records import Embedded, Job, Json
 from imprint.transport import Transport
 
@@ -55,22 +56,32 @@ def listed(job_id: str) -> Flow[list[Json]]:
 
 def saved(job_id: str, to: str | Path) -> Flow[Path]:
     """See `BulkCalls.save_vectors`."""
-    import pyarrow.parquet as pq
-
     target = Path(to)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder, replacing(target) as out:
-        writer = None
-        for each in (yield from listed(job_id)):
-            local = Path(folder, "part")
-            with local.open("wb") as file:
-                yield from download(each["href"], file)
-            with pq.ParquetFile(local) as rows:
-                writer = writer or pq.ParquetWriter(out, rows.schema_arrow)
-                for group in range(rows.num_row_groups):
-                    writer.write_table(rows.read_row_group(group))
-        assert writer is not None  # a job without pictures fails
-        writer.close()
+        local, writer = Path(folder, "part"), None
+        try:
+            for each in (yield from listed(job_id)):
+                with local.open("wb") as file:
+                    yield from download(each["href"], file)
+                writer = yield Work(partial(_append, writer, local, out))
+            assert writer is not None  # a job without pictures fails
+            yield Work(writer.close)
+            yield on_disk(out)
+        finally:
+            if writer is not None:
+                writer.close()  # while there is a file to close
     return target
+
+
+def _append(writer: Any, rows_of: Path, out: BinaryIO) -> Any:
+    """The rows of a Parquet file to the end of another, which the first begins; its writer."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(rows_of) as rows:
+        writer = writer or pq.ParquetWriter(out, rows.schema_arrow)
+        for group in range(rows.num_row_groups):
+            writer.write_table(rows.read_row_group(group))
+    return writer
 
 
 @contextmanager
@@ -80,11 +91,20 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
     try:
         with temporary.open("wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            _flush(file)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def on_disk(file: BinaryIO) -> Work:
+    """For the end of a flow that writes to `replacing`: leaves it nothing to wait for."""
+    return Work(partial(_flush, file))
+
+
+def _flush(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def write_parquet(target: Path, answers: Iterable[tuple[str, Embedded]], about: dict[str, str]) -> tuple[int, list[Embedded]]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BATCH = 64  # images in one request to /embed
-BATCH_BYTES = 16 * 2**20  # bytes of image files in one request
+BATCH_BYTES = 16 * 2**20  # bytes of image files after which a request takes no further one
 Layer = Literal["pooled", "patch"]
 
 
@@ -34,8 +34,8 @@ def vectors(
     import numpy as np
 
     asked = {"layer": layer, **_wishes(normalize, dimensions)}
-    rows = []
-    for batch in image_files.batches(images, batch_size, BATCH_BYTES):
+    rows, numbered = [], enumerate(images)
+    while batch := (yield from image_files.batch(numbered, batch_size, BATCH_BYTES)):
         for _, content in batch:
             if isinstance(content, UsageError):
                 raise content
@@ -51,7 +51,8 @@ def each(images: Iterable[Image], encoder: str, normalize: bool, dimensions: int
     import numpy as np
 
     asked = {"encoding_format": "base64", "on_error": "null", **_wishes(normalize, dimensions)}
-    for batch in image_files.batches(images, batch_size, BATCH_BYTES):
+    numbered = enumerate(images)
+    while batch := (yield from image_files.batch(numbered, batch_size, BATCH_BYTES)):
         readable = [(name, content) for name, content in batch if isinstance(content, bytes)]
         items: Iterator[Json] = iter(())
         if readable:

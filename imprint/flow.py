@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, Protocol, TypeVar
 from urllib.parse import quote
@@ -35,14 +36,22 @@ class Upload:
     end: int | None = None
 
     def pieces(self) -> Iterator[bytes]:
-        done = self.begin
         with self.path.open("rb") as file:
-            file.seek(done)
-            while piece := file.read(PIECE if self.end is None else min(PIECE, self.end - done)):
+            done = self.begin
+            while piece := self.read(file, done):
                 yield piece
-                done += len(piece)
-                if self.told is not None:
-                    self.told(done)
+                done = self.sent(done, piece)
+
+    def read(self, file: BinaryIO, at: int) -> bytes:
+        """The piece that begins so far into the file; b"" at the end."""
+        file.seek(at)
+        return file.read(PIECE if self.end is None else min(PIECE, self.end - at))
+
+    def sent(self, at: int, piece: bytes) -> int:
+        """Tell it; where the next piece begins."""
+        if self.told is not None:
+            self.told(at + len(piece))
+        return at + len(piece)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +264,7 @@ def download(path: str, file: BinaryIO, params: Mapping[str, Any] | None = None,
                 file.seek(begin)
                 file.truncate()
             while (piece := (yield Next(opened))) is not None:
-                file.write(piece)
+                yield Work(partial(file.write, piece))
             return opened.headers
         except ConnectionFailed:
             if pause is None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 from imprint.errors import UsageError
+from imprint.flow import Flow, Work
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif"}
@@ -60,24 +63,26 @@ def find(paths: Iterable[str | Path]) -> list[Path]:
     return found
 
 
-def batches(images: Iterable[Image], size: int, most_bytes: int) -> Iterator[list[tuple[str, bytes | UsageError]]]:
-    """Batches in order of (name, bytes, or why they could not be read): at most `size` images and `most_bytes` bytes each.
+Read = tuple[str, bytes | UsageError]
+"""A name, and what the file holds or why it could not be read."""
 
-    Only one batch is in memory at a time. A batch holds at least one image, however large.
-    """
-    batch: list[tuple[str, bytes | UsageError]] = []
+
+def batch(numbered: Iterator[tuple[int, Image]], size: int, most_bytes: int) -> Flow[list[Read]]:
+    """The next images of `enumerate(…)`, read in order; none at their end. At most `size`, and no more after the one with which
+    they have `most_bytes`: only so much is in memory at a time."""
+    read: list[Read] = []
     total = 0
-    for index, image in enumerate(images):
-        content: bytes | UsageError
-        try:
-            name, content = read(image, index)
-        except UsageError as error:
-            name, content = str(image) if isinstance(image, str | Path) else f"image-{index}", error
-        length = len(content) if isinstance(content, bytes) else 0
-        if batch and (len(batch) >= size or total + length > most_bytes):
-            yield batch
-            batch, total = [], 0
-        batch.append((name, content))
-        total += length
-    if batch:
-        yield batch
+    for index, image in islice(numbered, size):
+        name, content = yield Work(partial(_tried, image, index))
+        read.append((name, content))
+        total += len(content) if isinstance(content, bytes) else 0
+        if total >= most_bytes:
+            break
+    return read
+
+
+def _tried(image: Image, index: int) -> Read:
+    try:
+        return read(image, index)
+    except UsageError as error:
+        return str(image) if isinstance(image, str | Path) else f"image-{index}", error

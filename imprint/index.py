@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imprint import images as image_files
-from imprint.errors import UsageError
-from imprint.flow import Call, Flow, get, run
+from imprint.flow import Call, Flow, Work, get, run
 from imprint.images import Image
 from imprint.records import Job, Json
 from imprint.results import Rows
@@ -44,9 +44,7 @@ def build(here: str, vectors: str) -> Flow[Job]:
 
 def search(here: str, what: Image | Vector, k: int, thumbnails: bool) -> Flow[Rows[Found]]:
     if isinstance(what, str | Path | bytes) or hasattr(what, "save"):
-        ((_, content),) = next(iter(image_files.batches([what], 1, 1)))
-        if isinstance(content, UsageError):
-            raise content
+        _, content = yield Work(partial(image_files.read, what, 0))
         fields = {"k": str(k), "thumbnails": str(thumbnails).lower()}
         call = Call("POST", f"{here}/search", data=fields, files=[("image", ("image", content))], repeatable=True)
     else:

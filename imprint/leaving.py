@@ -7,11 +7,13 @@ import hashlib
 import shutil
 import tempfile
 import zipfile
+from functools import partial
 from pathlib import Path
 
+from imprint.bulk import on_disk, replacing
 from imprint.calls import encoder_id
 from imprint.errors import ImprintError, UsageError
-from imprint.flow import Call, Flow, download, part
+from imprint.flow import Call, Flow, Work, download, part
 
 FORMS = ("onnx", "torchscript", "safetensors", "timm", "hf")
 SECONDS = 600.0  # that a server may take to make an export
@@ -31,11 +33,12 @@ def export(encoder: str, form: str, to: str | Path) -> Flow[Path]:
         packed = Path(folder, "export.zip")
         with packed.open("w+b") as file:
             headers = yield from download(f"/encoders/{part(found)}/export", file, {"format": form}, SECONDS)
-            _verify(packed, headers.get("Repr-Digest"))
+            yield on_disk(file)
+        yield Work(partial(_verify, packed, headers.get("Repr-Digest")))
         if target.suffix == ".zip":
             packed.replace(target)
         else:
-            _unpack(packed, Path(folder, "unpacked"))
+            yield Work(partial(_unpack, packed, Path(folder, "unpacked")))
             if target.is_dir():
                 target.rmdir()  # empty, as was seen above
             Path(folder, "unpacked").rename(target)
@@ -50,11 +53,12 @@ def card(encoder: str, form: str) -> Flow[str]:
 
 
 def saved(encoder: str, to: str | Path) -> Flow[Path]:
-    """The encoder as it is served (weights and manifest), as the zip file `to`."""
+    """The encoder as it is served (weights and manifest), as the zip file `to`, which appears when it is whole."""
     path = Path(to)
     found = yield from encoder_id(encoder)
-    answer = yield Call("GET", f"/encoders/{part(found)}/download")
-    path.write_bytes(answer.content)
+    with replacing(path) as file:
+        yield from download(f"/encoders/{part(found)}/download", file)
+        yield on_disk(file)
     return path
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from imprint.bulk import replacing
+from imprint.bulk import on_disk, replacing
 from imprint.flow import Call, Flow, Work, download, get, part, run
 from imprint.records import Job, Json
 from imprint.transport import Transport
@@ -77,6 +77,7 @@ def saved(job_id: str, to: str | Path) -> Flow[Path]:
             arrow = io.BytesIO()
             yield from download(address, arrow)
             yield Work(lambda: _convert(arrow, target.suffix, out))
+        yield on_disk(out)
     return target
 
 

@@ -6,6 +6,7 @@ client.embed_each(paths).to_arrow()                      # name, vector, error
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -117,10 +118,10 @@ class AsyncResults(AsyncIterator[T], Generic[T]):
         return Rows([record async for record in self])
 
     async def to_dicts(self) -> list[dict[str, Any]]:
-        return to_dicts(await self.all())
+        return await asyncio.to_thread(to_dicts, await self.all())
 
     async def to_arrow(self) -> pyarrow.Table:
-        return to_arrow(await self.all())
+        return await asyncio.to_thread(to_arrow, await self.all())
 
     async def to_pandas(self) -> pandas.DataFrame:
-        return to_pandas(await self.all())
+        return await asyncio.to_thread(to_pandas, await self.all())

@@ -63,10 +63,9 @@ def options(base_url: str, api_key: str | None, timeout: float) -> dict[str, Any
 
 
 def sent(call: Call, usual: httpx.Timeout) -> dict[str, Any]:
-    """A call as httpx takes it; `usual`: the client's limits, of which a call's `timeout` changes the one for the answer."""
+    """A call as httpx takes it, but for what is uploaded; `usual`: the client's limits, of which a call's `timeout` changes the
+    one for the answer."""
     fields: dict[str, Any] = {name: getattr(call, name) for name in ("json", "data", "files")}
-    if call.content is not None:
-        fields["content"] = call.content.pieces()
     more: dict[str, Any] = {}
     if call.timeout is not None:
         more["timeout"] = httpx.Timeout(connect=usual.connect, read=call.timeout, write=usual.write, pool=usual.pool)
@@ -94,7 +93,8 @@ class Transport:
         attempts = Attempts(self.base_url, call)
         while True:
             try:
-                response = self.http.request(**sent(call, self.http.timeout))
+                body = call.content.pieces() if call.content is not None else None
+                response = self.http.request(**sent(call, self.http.timeout), content=body)
             except (httpx.TransportError, httpx.DecodingError, httpx.InvalidURL) as error:
                 pause = attempts.broken(error)
             else:

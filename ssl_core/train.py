@@ -31,7 +31,7 @@ from ssl_core.loop import BetweenSteps, StoppedEarly
 from ssl_core.manifest import read_manifest
 from ssl_core.methods.base import Method
 from ssl_core.parts.teacher import Teacher
-from ssl_core.preparing import preparing
+from ssl_core.preparing import Progress, preparing
 from ssl_core.preview import sheet_of
 from ssl_core.ranks import launched, local_rank, rank
 from ssl_core.recompute import kept
@@ -66,10 +66,11 @@ def train(
     """
     out.mkdir(parents=True, exist_ok=True)
     _quiet()
-    spec = _resolved(spec, data_root)
     files_root = files_root or data_root
-    taught_by = load_teacher(spec, files_root, teacher)
-    data = _prepare(spec, data_root, files_root, cache, events, asked_to_stop)
+    with preparing(events, asked_to_stop) as progress:
+        spec = _resolved(spec, data_root)
+        taught_by = load_teacher(spec, files_root, teacher)
+        data = _prepare(spec, data_root, files_root, cache, events, progress)
 
     if rank() == 0:
         _draw_sheet(spec, data, out, events)
@@ -179,12 +180,12 @@ def _prepare(
     files_root: Path,
     cache: Cache | None,
     events: Events,
-    asked_to_stop: Callable[[], bool],
+    progress: Progress,
 ) -> Data:
     data = load_data(
         spec.data,
         data_root,
-        progress=preparing(events, asked_to_stop),
+        progress=progress,
         max_eval_images=spec.evaluate.max_images,
         seed=spec.trainer.seed,
         cache=cache,

@@ -26,12 +26,13 @@ from worker.kinds import KINDS
 from worker.lease import Lease
 from worker.pace import Pace
 from worker.pictures import DatasetGone, roots
-from worker.tail import Tail, joined, report
+from worker.tail import EVENTS, Tail, joined, left_behind, report
 from worker.telemetry import Telemetry
 from worker.watched import Run, watched
 
 log = logging.getLogger("worker")
 
+RECENT = 3  # attempts before this one whose last words may not have been read
 FINISHED, STOPPED, HOPELESS = 0, 3, 4  # exit statuses of `python -m ssl_core`
 
 
@@ -103,7 +104,7 @@ class _Attempt:
         self.watching = watching
         self.kind = KINDS[claim.kind]
         self.out = self.artifacts.attempt_folder(claim.job_id, claim.attempt)
-        self.tail = Tail(self.out / "events.jsonl")
+        self.tail = Tail(self.out / EVENTS)
         self.phase: str | None = None
         self.error: dict[str, Any] | None = None
         self.why: str | None = None  # why the trainer was told to stop: cancel, pause, shutdown, lapsed
@@ -111,7 +112,8 @@ class _Attempt:
         self.lease = lease
         self.stalled = False
         self.requested: str | None = None
-        self.unsaid: Report | None = None  # what the database did not take yet
+        folders = [self.artifacts.attempt_folder(claim.job_id, number) for number in range(1, claim.attempt)]
+        self.unsaid = left_behind(folder / EVENTS for folder in folders[-RECENT:])  # what the database did not take yet
         self.pace = Pace()
 
     def run(self) -> None:
@@ -173,7 +175,7 @@ class _Attempt:
             log.warning("%s did not stop in time and is killed", self.claim.job_id)
             child.kill()
         elif self.why is None and self.pace.stands_still(self.settings.stall_seconds):
-            log.warning("%s has made no step for %.0f s and is killed", self.claim.job_id, self.pace.idle)
+            log.warning("%s has not moved for %.0f s and is killed", self.claim.job_id, self.pace.idle)
             self.stalled = True
             child.kill()
         if self.requested is not None:
@@ -258,7 +260,10 @@ class _Attempt:
             self.repository.fail(job_id, attempt, error)
             log.info("%s failed: %s", job_id, error["message"])
         elif self.stalled:
-            text = f"the trainer made no step for {self.settings.stall_seconds:.0f} s or more and was killed"
+            seconds = f"{self.settings.stall_seconds:.0f} s or more"
+            text = f"the trainer made no step for {seconds} and was killed"
+            if self.phase == "preparing":
+                text = f"nothing moved in the trainer, which was preparing, for {seconds}; it was killed"
             self._crashed({"code": "stalled", "message": text, "hint": log_tail(self.out)})
         else:
             self._crashed(crash(status, self.out))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -11,15 +12,17 @@ from typing import Any
 from jobs.records import Point, Report
 
 _KEPT = frozenset({"data", "warning", "note", "resumed", "error", "stopped"})  # what goes into the job's events as it is
+EVENTS = "events.jsonl"  # of an attempt
 _BURST = 1 << 20  # bytes read at once
 
 
 class Tail:
     """Whole lines only: a torn last line waits for its end, and what is not JSON is passed over."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, position: int = 0) -> None:
+        """position: of the byte to begin at; the rest of a line is passed over."""
         self.path = path
-        self._position = 0
+        self._position = position
         self._skipping = False  # within a line longer than a burst; no event is
 
     def read(self) -> list[dict[str, Any]]:
@@ -49,6 +52,19 @@ class Tail:
             if isinstance(event, dict) and _sound(event):
                 events.append(event)
         return events
+
+
+def left_behind(earlier: Iterable[Path]) -> Report | None:
+    """The metrics at the ends of event files, the oldest first, that nobody will read any more.
+
+    A worker that is killed has not read all that its trainer wrote; if a checkpoint was written too, no later attempt makes those
+    steps again, and the curves would have a hole. What was read already is the same once more.
+    """
+    points: list[Point] = []
+    for path in earlier:
+        with contextlib.suppress(OSError):
+            points += report(Tail(path, max(0, path.stat().st_size - _BURST)).read()).points
+    return Report(points=points) if points else None
 
 
 _STEPS = {"progress": ("step",), "metrics": ("step", "epoch"), "checkpoint": ("step",)}

@@ -11,8 +11,9 @@ import os
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_core.data.decoder import Crashed, Decoder, decode_each
+from ssl_core.data.moving import LOOK_SECONDS, moved
 
 BATCH = 32  # pictures in one request to a decoder, and in one pass through the network
 
@@ -53,6 +55,7 @@ class Pictures:
         ring = np.frombuffer(mmap.mmap(self._file, length, access=mmap.ACCESS_READ), np.uint8)
         self._ring = ring.reshape(self.slots, BATCH, size, size, 3)
         self._idle: SimpleQueue[Decoder | None] = SimpleQueue()
+        self._busy: dict[int, Decoder] = {}  # by their slots
         for _ in range(workers):
             self._idle.put(None)  # started when first needed
         self._pool = ThreadPoolExecutor(workers + ahead, thread_name_prefix="embed")
@@ -74,22 +77,34 @@ class Pictures:
         waiting: deque[Future[T]] = deque()
         for number, paths in enumerate(batches):
             if len(waiting) == self.slots - 1:
-                yield waiting.popleft().result()
+                yield self._waited_for(waiting.popleft())
             waiting.append(self._pool.submit(self._one, number % self.slots, paths, use))
         while waiting:
-            yield waiting.popleft().result()
+            yield self._waited_for(waiting.popleft())
+
+    def _waited_for(self, batch: Future[T]) -> T:
+        far = 0
+        while not wait([batch], LOOK_SECONDS).done:
+            before, far = far, sum(decoder.far for decoder in tuple(self._busy.values()))
+            if far != before:
+                moved()
+        return batch.result()
 
     def _one(self, slot: int, paths: Sequence[str], use: Callable[[Decoded], T]) -> T:
         decoder = self._idle.get()
         try:
-            decoder, seen = decode_each(decoder, self._start, slot * BATCH, self.root, paths)
+            if decoder is not None:
+                self._busy[slot] = decoder
+            decoder, seen = decode_each(decoder, partial(self._start, slot), slot * BATCH, self.root, paths)
         finally:
+            self._busy.pop(slot, None)
             self._idle.put(decoder)
         errors = [str(each) if isinstance(each, Crashed) else each.reason for each in seen]
         return use(Decoded(paths, self._ring[slot, : len(paths)], errors))
 
-    def _start(self) -> Decoder:
-        return Decoder(self._file, self.size, self.short_side, "packed", bounds=self.bounds)
+    def _start(self, slot: int) -> Decoder:
+        self._busy[slot] = decoder = Decoder(self._file, self.size, self.short_side, "packed", bounds=self.bounds)
+        return decoder
 
 
 def _nameless() -> int:

@@ -31,6 +31,7 @@ from ssl_core.durable import write_atomically
 from ssl_core.embedder import Embedder
 from ssl_core.events import Events, Stopped
 from ssl_core.inference.base import unit
+from ssl_core.preparing import moving, preparing
 from ssl_core.spec import FolderData, ImageNetData
 from ssl_core.spec.embed import EmbedSpec
 
@@ -62,8 +63,8 @@ def embed_folder(
     folder = out / VECTORS
     folder.mkdir(parents=True, exist_ok=True)
     before = [each / VECTORS for each in resume]
-    events.emit("phase", phase="preparing")
-    plan = earlier_plan(folder, before) or _planned(spec, data_root, folder)
+    with preparing(events, asked_to_stop):
+        plan = earlier_plan(folder, before) or _planned(spec, data_root, folder)
     run = _Run(spec, plan, folder, Embedder.load(encoder, streams=workers_of(spec)), events, asked_to_stop)
     found = {"images": plan.images, "held_out": 0, "fingerprint": plan.fingerprint}
     events.emit("data", **found)
@@ -73,7 +74,8 @@ def embed_folder(
     if done < plan.shards:
         assert isinstance(spec.data, FolderData | ImageNetData)
         events.emit("phase", phase="embedding")
-        run.embed(folder_below(data_root, spec.data.path), bounds_of(data_root), range(done, plan.shards))
+        with moving(events, "embedding"):
+            run.embed(folder_below(data_root, spec.data.path), bounds_of(data_root), range(done, plan.shards))
     parts = [part_of(folder / part_name(shard)) for shard in range(plan.shards)]
     events.emit("data", **found, unreadable=sum(part.errors for part in parts), unreadable_examples=_examples(folder, parts))
     write_atomically(folder / RESULT, lambda file: file.write(json.dumps(run.result(parts), indent=1).encode()))

@@ -8,7 +8,7 @@ the entry is made anew, with the rows of unchanged files copied instead of decod
 
     CACHE/<key>/            an entry (prepare.py), whole from the moment it is there: it was renamed into its place
     CACHE/.<key>.partial/   one that is being made, or was; it is continued
-    CACHE/<key>.lock        held by the process that makes it; the others wait
+    CACHE/<key>.lock        held by the process that makes it, which counts in it how it moves; the others wait
 
 Entries unused for longest go first when the limit (bytes, of all entries) or the disk asks for it, those in use never.
 Knows no torch.
@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 
 from ssl_core.data.decoder import UNKNOWN, hash_of
+from ssl_core.data.moving import heard_by, moved
 from ssl_core.data.paths import Paths
 from ssl_core.data.prepare import ENTRY, FILES, IMAGES, PATHS, Earlier, Files, Progress, prepare
 from ssl_core.data.scan import Scan
@@ -58,6 +59,20 @@ class _Lease:
     def __del__(self) -> None:
         if hasattr(self, "_file"):
             os.close(self._file)
+
+
+class _Counted:
+    """Writes into a lock's file, now and then, how often something has moved."""
+
+    def __init__(self, file: int) -> None:
+        self._file, self._count, self._said = file, 0, 0.0
+
+    def moved(self) -> None:
+        self._count += 1
+        if time.monotonic() - self._said >= POLL_SECONDS:
+            self._said = time.monotonic()
+            with suppress(OSError):  # a full disk: whoever waits then waits without a sign
+                os.pwrite(self._file, b"%-20d" % self._count, 0)
 
 
 @dataclass(frozen=True)
@@ -162,7 +177,8 @@ class Cache:
     @contextmanager
     def _making(self, key: str, meanwhile: Any) -> Iterator[None]:
         """One process at a time; a process that dies lets go."""
-        with (self.folder / f"{key}.lock").open("wb") as lock:
+        with open(os.open(self.folder / f"{key}.lock", os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0) as lock:
+            seen = b""
             while True:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -170,7 +186,11 @@ class Cache:
                 except BlockingIOError:
                     meanwhile()
                     time.sleep(POLL_SECONDS)
-            yield
+                    before, seen = seen, os.pread(lock.fileno(), 20, 0)
+                    if seen != before:
+                        moved()  # there, and so here
+            with heard_by(_Counted(lock.fileno()).moved):
+                yield
 
     def _earlier(self, root: Path, side: int) -> Earlier | None:
         """The most recently used entry of the same folder at the same size: what was decoded for it need not be again."""
@@ -223,6 +243,7 @@ def _as_before(place: Path, found: Scan, files: Files) -> bool:
     mtimes = np.asarray(found.mtimes)
     touched = np.flatnonzero((files["mtime"] != mtimes) | (files["hash"] == UNKNOWN))
     for row in touched.tolist():
+        moved()
         if hash_of(found.root / found.paths[row], found.bounds) != files["hash"][row]:
             return False
     if not np.array_equal(files["mtime"], mtimes):
@@ -235,7 +256,7 @@ def _as_before(place: Path, found: Scan, files: Files) -> bool:
 def _remove(place: Path) -> bool:
     """Remove an entry, or the beginning of one, unless a process uses or makes it."""
     key = place.name.removeprefix(".").split(".")[0]
-    with (place.parent / f"{key}.lock").open("wb") as making:
+    with (place.parent / f"{key}.lock").open("ab") as making:
         try:
             fcntl.flock(making, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with suppress(FileNotFoundError), (place / _IN_USE).open("rb") as lease:

@@ -7,6 +7,8 @@ itself; only what it learnt about them comes back. It ends when its stdin does, 
 
     python -m ssl_core.data.decoder IMAGES SIDE SHORT_SIDE LAYOUT BOUNDS      requests and answers are JSON, one a line
 
+A request that takes long says every second how many of its files are done.
+
 Knows no torch.
 """
 
@@ -18,6 +20,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -33,6 +36,7 @@ from ssl_core.data.reading import open_below
 
 PACKAGE = Path(__file__).resolve().parents[2]
 UNKNOWN = 0  # the hash of a file that could not be read
+SAY_SECONDS = 1.0
 Layout = Literal["planar", "packed"]  # rows of (3, side, side), as training reads them, or (side, side, 3), as encoders do
 
 
@@ -58,6 +62,7 @@ class Decoder:
     ) -> None:
         """`images`: the file to write into, by its path or as an open file's descriptor. Pictures are cut to `side` after their
         short side was resized to `short_side` (default: the same). No file outside of `bounds` is read, see reading.py."""
+        self.far = 0  # files of the request under way that are done, a second ago; others may read it meanwhile
         path = os.pathsep.join([str(PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])])
         # A stop is SIGTERM to the whole process group; a decoder that obeyed it would look like one that a file has killed.
         # A child inherits what its starter's thread blocks, so there is no moment at which it is not protected.
@@ -81,9 +86,11 @@ class Decoder:
         try:
             self._process.stdin.write(request.encode() + b"\n")
             self._process.stdin.flush()
-            answer = json.loads(self._process.stdout.readline() or b"null")
+            while (answer := json.loads(self._process.stdout.readline() or b"null")) and "far" in answer:
+                self.far = answer["far"]
         except (BrokenPipeError, ValueError):  # ended before it read, or in the middle of its answer
             answer = None
+        self.far = 0
         if answer is None:
             raise Crashed(f"the decoder ended with status {self._process.wait()}")
         if "errno" in answer:
@@ -174,7 +181,11 @@ def main() -> None:
         request = json.loads(line)
         rows = np.zeros((len(request["paths"]), *shape), np.uint8)
         seen: list[Seen] = []
+        said = time.monotonic()
         for at, path in enumerate(request["paths"]):
+            if time.monotonic() - said >= SAY_SECONDS:
+                said = time.monotonic()
+                _say({"far": at})
             file, pixels = _decode(Path(request["root"], path), side, short_side, bounds)
             seen.append(file)
             if pixels is not None:
@@ -184,8 +195,12 @@ def main() -> None:
             write_rows(images, rows.data.cast("B"), request["first"] * row_bytes)
         except OSError as error:
             answer = {"errno": error.errno}
-        sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")
-        sys.stdout.buffer.flush()
+        _say(answer)
+
+
+def _say(answer: dict[str, object]) -> None:
+    sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")
+    sys.stdout.buffer.flush()
 
 
 def write_rows(file: int, data: memoryview, offset: int) -> None:

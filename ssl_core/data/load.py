@@ -22,6 +22,7 @@ from ssl_core.data.defaults import resolve_data, stored_size
 from ssl_core.data.errors import DataError
 from ssl_core.data.labelled import with_labels
 from ssl_core.data.machine import fits_in_memory
+from ssl_core.data.moving import moved, while_growing
 from ssl_core.data.prepared import prepared_stores
 from ssl_core.data.scan import FolderIndex
 from ssl_core.data.sources import (
@@ -104,7 +105,10 @@ def load_data(
 
 
 def packed_stores(data: DataConfig, data_root: Path, stored: int) -> tuple[ImageStore, ImageStore]:
-    """Both sides, to train on and held out, at `stored` px, of a source whose images are not files of their own."""
+    """Both sides, to train on and held out, at `stored` px, of a source whose images are not files of their own.
+
+    The training side is decoded into memory if it fits there; else, and on the other side, each batch is when it is asked for.
+    """
     if isinstance(data, DigitsData):
         return _digits(data, stored)
     if isinstance(data, Cifar10Data):
@@ -196,12 +200,11 @@ def _digits(data: DigitsData, stored: int) -> tuple[ImageStore, ImageStore]:
 
     loaded = load_digits()
     values = np.rint(loaded.images * (255 / 16)).astype(np.uint8)  # 0 to 16, 8×8
-    images = ArrayStore(np.repeat(values[:, None], 3, axis=1), stored).batch(torch.arange(len(values)))
-    labels = torch.from_numpy(loaded.target.astype(np.int64))
+    images, labels = np.repeat(values[:, None], 3, axis=1), torch.from_numpy(loaded.target.astype(np.int64))
     order = sorted(range(len(values)), key=lambda number: blake2b(f"digits/{number}".encode(), digest_size=8).digest())
     held = digits_held_out(data.held_out)
-    parts = [torch.tensor(sorted(part)) for part in (order[held:], order[:held])]
-    return InMemoryStore(images[parts[0]], labels[parts[0]]), InMemoryStore(images[parts[1]], labels[parts[1]])
+    train, queried = (ArrayStore(images[part], stored, labels[part]) for part in (sorted(order[held:]), sorted(order[:held])))
+    return _kept(train, data.in_memory), queried
 
 
 def _cifar10(data: Cifar10Data, data_root: Path, stored: int) -> tuple[ImageStore, ImageStore]:
@@ -211,11 +214,18 @@ def _cifar10(data: Cifar10Data, data_root: Path, stored: int) -> tuple[ImageStor
     download = data.download and not (folder / CIFAR10_FOLDER).is_dir()
     stores = []
     for train in (True, False):
-        part = _torchvision(partial(CIFAR10, str(folder), train=train, download=download), data.path, download)
+        read = partial(CIFAR10, str(folder), train=train, download=download)
+        part = _torchvision(read, data.path, folder if download else None)
         array = np.ascontiguousarray(part.data.transpose(0, 3, 1, 2))
-        images = ArrayStore(array, stored).batch(torch.arange(len(array)))
-        stores.append(InMemoryStore(images, torch.tensor(part.targets, dtype=torch.int64)))
-    return stores[0], stores[1]
+        stores.append(ArrayStore(array, stored, torch.tensor(part.targets, dtype=torch.int64)))
+    return _kept(stores[0], data.in_memory), stores[1]
+
+
+def _kept(store: ArrayStore, in_memory: str) -> ImageStore:
+    """Decoded into memory if it fits."""
+    if not fits_in_memory(in_memory, len(store), store.size):
+        return store
+    return InMemoryStore(store.batch(torch.arange(len(store))), store.labels)
 
 
 def _stl10(data: Stl10Data, data_root: Path, stored: int) -> tuple[ImageStore, ImageStore]:
@@ -224,7 +234,7 @@ def _stl10(data: Stl10Data, data_root: Path, stored: int) -> tuple[ImageStore, I
     if data.download and not place.is_dir():
         from torchvision.datasets import STL10
 
-        _torchvision(partial(STL10, str(place.parent), split="train+unlabeled", download=True), data.path, True)
+        _torchvision(partial(STL10, str(place.parent), split="train+unlabeled", download=True), data.path, place.parent)
 
     def mapped(name: str) -> np.memmap[Any, np.dtype[np.uint8]]:
         return np.memmap(place / name, np.uint8, "r", shape=((place / name).stat().st_size // STL10_BYTES, 3, 96, 96))
@@ -245,6 +255,7 @@ def _stl10(data: Stl10Data, data_root: Path, stored: int) -> tuple[ImageStore, I
             piece = ArrayStore(part, stored, transposed=True).batch(torch.arange(start, min(start + 1024, len(part))))
             images[at : at + len(piece)] = piece
             at += len(piece)
+            moved()
     return InMemoryStore(images, labels), held
 
 
@@ -272,12 +283,14 @@ class _Joined:
         return images
 
 
-def _torchvision(read: Callable[[], Any], path: str, download: bool) -> Any:
+def _torchvision(read: Callable[[], Any], path: str, download_to: Path | None) -> Any:
     try:
-        return read()
+        # Archive and folder of CIFAR-10 begin with cifar-10, those of STL-10 with stl10.
+        return read() if download_to is None else while_growing(read, download_to, "[cs]*10")
     except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong checksum is a RuntimeError
-        what = "cannot be downloaded" if download else "cannot be read"
-        hint = "Without a connection, fetch the archive elsewhere and unpack it there." if download else "Unpack it once more."
+        what, hint = "cannot be read", "Unpack it once more."
+        if download_to is not None:
+            what, hint = "cannot be downloaded", "Without a connection, fetch the archive elsewhere and unpack it there."
         raise DataError("/data/path", f"the dataset in {path!r} {what}: {str(error).splitlines()[0]}.", hint) from error
 
 

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from ssl_core.data.decoder import UNKNOWN, Crashed, Decoder, Seen, decode_each, hash_of, write_rows
 from ssl_core.data.machine import cpus
+from ssl_core.data.moving import LOOK_SECONDS, moved
 from ssl_core.data.paths import Paths
 from ssl_core.data.scan import Scan
 from ssl_core.durable import write_atomically
@@ -39,6 +40,7 @@ NEW = -1
 CHUNK = 128  # files of one request; whole chunks are what a preparation that was cut short keeps
 SYNC_SECONDS = 10.0
 PROGRESS_SECONDS = 0.5
+PIECE = 2**30  # bytes of room that are taken at once
 
 Progress = Callable[[int, int], None]
 Files = NDArray[Any]  # (N,) of FILE
@@ -63,17 +65,22 @@ def prepare(folder: Path, found: Scan, side: int, about: dict[str, Any], earlier
         _reserve(images.fileno(), count * row_bytes)
         work = _Work(folder, found, side, files, reasons, earlier, images.fileno())
         synced = said = time.monotonic()
+        far = 0
         try:
             with closing(work.run([number for number in range(chunks) if not done[number]])) as finished:
                 for number in finished:
-                    done[number] = True
+                    if number is not None:
+                        done[number] = True
+                    before, far = far, max(far, int(done.sum()) * CHUNK + work.far)
+                    if far > before:
+                        moved()
                     now = time.monotonic()
                     if now - synced >= SYNC_SECONDS:
                         synced = now
                         _note(folder, images.fileno(), files, done, reasons)
                     if now - said >= PROGRESS_SECONDS:
                         said = now
-                        progress(min(int(done.sum()) * CHUNK, count), count)  # may raise: the run is to stop
+                        progress(min(far, count), count)  # may raise: the run is to stop
         except BaseException:
             with suppress(OSError):
                 _note(folder, images.fileno(), files, done, reasons)
@@ -109,9 +116,10 @@ def _note(folder: Path, images: int, files: Files, done: NDArray[np.bool_], reas
 
 
 def _reserve(file: int, size: int) -> None:
-    """Take the room at once: better refused now than after an hour."""
-    if hasattr(os, "posix_fallocate") and size:
-        os.posix_fallocate(file, 0, size)
+    """Take the room at once: better refused now than after an hour. Where it has to be written to, that lasts."""
+    for start in range(0, size, PIECE) if hasattr(os, "posix_fallocate") else ():
+        os.posix_fallocate(file, start, min(PIECE, size - start))
+        moved()
     os.ftruncate(file, size)
 
 
@@ -131,8 +139,12 @@ def _unchanged(found: Scan, earlier: Earlier | None) -> NDArray[np.int64]:
         known = earlier.files[at]
         if earlier.paths[at] != path or known["size"] != found.sizes[row] or known["hash"] == UNKNOWN:
             continue
-        if known["mtime"] == found.mtimes[row] or known["hash"] == hash_of(found.root / path, found.bounds):
+        if known["mtime"] == found.mtimes[row]:
             rows[row] = at
+            continue
+        if known["hash"] == hash_of(found.root / path, found.bounds):
+            rows[row] = at
+        moved()
     return rows
 
 
@@ -154,9 +166,15 @@ class _Work:
         self.copied = _unchanged(found, earlier)
         self.source = None if earlier is None else (earlier.folder / IMAGES).open("rb")
         self.idle: SimpleQueue[Decoder | None] = SimpleQueue()
+        self.busy: dict[int, Decoder] = {}  # by the chunk that each is at
 
-    def run(self, todo: list[int]) -> Generator[int]:
-        """Does chunks and yields their numbers as they are done."""
+    @property
+    def far(self) -> int:
+        """Files that are decoded of chunks that are not done."""
+        return sum(decoder.far for decoder in tuple(self.busy.values()))
+
+    def run(self, todo: list[int]) -> Generator[int | None]:
+        """Does chunks and yields their numbers as they are done; None when none was for a while, so that the caller may look."""
         workers = max(1, min(cpus(), len(todo)))
         for _ in range(workers):
             self.idle.put(None)  # started when first needed
@@ -165,11 +183,12 @@ class _Work:
         try:
             for number in todo:
                 waiting.add(pool.submit(self._chunk, number))
-                if len(waiting) >= 2 * workers:
-                    finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                    yield from (each.result() for each in finished)
-            for each in waiting:
-                yield each.result()
+                while len(waiting) >= 2 * workers:
+                    finished, waiting = wait(waiting, LOOK_SECONDS, FIRST_COMPLETED)
+                    yield from self._results(finished)
+            while waiting:
+                finished, waiting = wait(waiting, LOOK_SECONDS, FIRST_COMPLETED)
+                yield from self._results(finished)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
             while not self.idle.empty():
@@ -179,6 +198,12 @@ class _Work:
             if self.source is not None:
                 self.source.close()
 
+    @staticmethod
+    def _results(finished: set[Future[int]]) -> Iterator[int | None]:
+        yield from (each.result() for each in finished)
+        if not finished:
+            yield None
+
     def _chunk(self, number: int) -> int:
         rows = range(number * CHUNK, min((number + 1) * CHUNK, len(self.found.paths)))
         for row in rows:
@@ -187,15 +212,22 @@ class _Work:
         decoder = self.idle.get()
         try:
             for part in _runs([row for row in rows if self.copied[row] == NEW]):
-                decoder = self._decode(decoder, part)
+                decoder = self._decode(decoder, part, number)
         finally:
+            self.busy.pop(number, None)
             self.idle.put(decoder)
         return number
 
-    def _decode(self, decoder: Decoder | None, rows: list[int]) -> Decoder | None:
-        """Decode consecutive rows."""
+    def _start(self, number: int) -> Decoder:
+        self.busy[number] = decoder = Decoder(self.folder / IMAGES, self.side, bounds=self.found.bounds)
+        return decoder
+
+    def _decode(self, decoder: Decoder | None, rows: list[int], number: int) -> Decoder | None:
+        """Decode consecutive rows of a chunk."""
         paths = [self.found.paths[row] for row in rows]
-        start = partial(Decoder, self.folder / IMAGES, self.side, bounds=self.found.bounds)
+        start = partial(self._start, number)
+        if decoder is not None:
+            self.busy[number] = decoder
         decoder, seen = decode_each(decoder, start, rows[0], self.found.root, paths)
         for row, path, each in zip(rows, paths, seen, strict=True):
             if isinstance(each, Crashed):

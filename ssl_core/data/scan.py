@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from ssl_core.data.errors import DataError
+from ssl_core.data.moving import moved
 from ssl_core.data.paths import Paths
 from ssl_core.data.reading import LeadsOut, bounds_of, lies_below, open_folder_below
 
@@ -117,6 +118,7 @@ class _Listing:
         linked: list[str] = []
         with os.scandir(opened) as entries:
             for entry in entries:
+                moved()
                 if entry.name.startswith("."):
                     continue
                 try:

@@ -18,6 +18,7 @@ from statistics import median
 
 from ssl_core.data.defaults import default_size, resolve_data, stored_size
 from ssl_core.data.errors import BadImage, DataError
+from ssl_core.data.moving import moved
 from ssl_core.data.paths import Paths
 from ssl_core.data.reading import bounds_of, open_below
 from ssl_core.data.scan import HELD_OUT, TRAIN, FolderIndex, Scan, iterate_sample, scan, split
@@ -170,6 +171,7 @@ def _typical(root: Path, paths: Paths, bounds: str) -> tuple[tuple[int, int] | N
 
     sizes, channels, broken = [], 1, 0
     for at in iterate_sample(len(paths), SAMPLE):
+        moved()
         try:
             size, bands = header(root / paths[at], bounds)
         except BadImage:
@@ -187,6 +189,7 @@ def _fingerprint(found: Scan) -> str:
     for path, size in zip(found.paths.encoded(), found.sizes, strict=True):
         digest.update(b"%b\0%d\n" % (path, size))
     for at in iterate_sample(len(found.paths), SAMPLE):
+        moved()
         digest.update(_beginning(found.root / found.paths[at], found.bounds))
     return f"sha256:{digest.hexdigest()}"
 

@@ -6,9 +6,10 @@ Every store answers `batch(indices) -> uint8 (n, 3, S, S)`; which kind it is cha
 from __future__ import annotations
 
 import mmap
+import threading
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,11 +22,12 @@ from ssl_core.data.cache import Prepared
 from ssl_core.data.errors import BadImage, DataError
 from ssl_core.data.images import load_file, load_square
 from ssl_core.data.machine import cpus
+from ssl_core.data.moving import LOOK_SECONDS, moved
 
 Progress = Callable[[int, int], None]  # (done, total), called from one thread
 Unreadable = list[tuple[str, str]]  # (relative path, reason)
 
-STEP = 64  # images a thread decodes between two reports
+STEP = 64  # images a thread decodes at once
 DROP_AFTER = 2**28  # bytes read from a mapped file between two times that its pages are let go of
 TRIES = 50  # neighbours tried in place of an unreadable image
 
@@ -216,21 +218,34 @@ def decode_all(
     into = images.numpy()
     reasons: dict[int, str] = {}
 
-    def decode_some(start: int) -> int:
-        stop = min(start + STEP, count)
-        for number in range(start, stop):
+    lock, done = threading.Lock(), 0
+
+    def decode_some(start: int) -> None:
+        nonlocal done
+        for number in range(start, min(start + STEP, count)):
             try:
                 into[number] = load_file(root / paths[number], size, bounds).transpose(2, 0, 1)
             except BadImage as error:
                 reasons[number] = error.reason
-        return stop - start
+            with lock:
+                done += 1
 
-    done = 0
     with ThreadPoolExecutor(threads or cpus(), thread_name_prefix="decode") as pool:
-        for finished in pool.map(decode_some, range(0, count, STEP)):
-            done += finished
-            if progress is not None:
-                progress(done, count)
+        parts, told = [pool.submit(decode_some, start) for start in range(0, count, STEP)], 0
+        try:
+            for part in parts:
+                ended = False
+                while not ended:
+                    ended = bool(wait([part], LOOK_SECONDS).done)
+                    before, told = told, done
+                    if told > before:
+                        moved()
+                    if progress is not None:
+                        progress(told, count)
+                part.result()
+        finally:
+            for part in parts:
+                part.cancel()  # of those that wait, if what was told has raised
     if not reasons:
         return InMemoryStore(images, labels), []
     kept = torch.tensor([number for number in range(count) if number not in reasons], dtype=torch.int64)

@@ -27,6 +27,7 @@ COLLAPSED_STD, COLLAPSED_RANK = 0.02, 2.0  # std × √d, and effective rank, of
 PULSE_STD = 0.03  # std × √d of a batch's projections: below it all images are one point
 SHRUNK = 0.5  # of the best so far: effective rank of held-out embeddings
 PULSE_SHRUNK = 0.2  # of the best so far: std × √d of a batch's projections
+PULSE_USAGE, USAGE_SHRUNK = 0.3, 0.5  # of the entropy that a batch's prototypes can have, and of the best of it so far
 AT_CHANCE = 0.01  # of ln K, how near a cross-entropy must stay to it to tell nothing apart
 SETTLED = 0.02  # of all that a measure has moved since the beginning
 WINDOW = 3  # evaluations, beside the newest, over which it must be settled
@@ -37,6 +38,11 @@ _SPREAD_ADVICE = (
     "lower optim.lr or lengthen optim.warmup_epochs",
     "keep what prevents the constant answer: negatives, or a predictor with batch norm and target 'ema', or VICReg's variance",
     "look at the views (imprint preview): such that differ too little or too much ask nothing of the network",
+)
+_PROTOTYPE_ADVICE = (
+    "keep what spreads images over prototypes: DINO's centring (method.center_momentum below 1), SwAV's Sinkhorn",
+    "a higher teacher temperature, or a longer warm-up of it",
+    "lower optim.lr or lengthen optim.warmup_epochs",
 )
 _CHANCE_ADVICE = (
     "another optim.lr: ten times lower, then ten times higher",
@@ -75,8 +81,9 @@ class Signs:
     """All that is known of a run.
 
     evaluations, oldest first, the first at the beginning: embedding_std, effective_rank, perhaps uniformity, knn_top1.
-    pulses, oldest first, the newest few: batch_std, train_loss, gradient_norm, learning_rate, perhaps loss_at_chance.
-    best_std: the largest batch_std so far. peak_lr: the largest learning rate so far. warm: whether warm-up is over.
+    pulses, oldest first, the newest few: batch_std, train_loss, gradient_norm, learning_rate, perhaps loss_at_chance and
+    prototype_usage. best_std, best_usage: the largest batch_std and prototype_usage so far. peak_lr: the largest learning
+    rate so far. warm: whether warm-up is over.
     """
 
     evaluations: Sequence[Figures] = ()
@@ -84,6 +91,7 @@ class Signs:
     best_std: float = 0.0
     peak_lr: float = 0.0
     warm: bool = True
+    best_usage: float = 0.0
 
 
 def judge(signs: Signs) -> Health:
@@ -111,6 +119,10 @@ def _collapsed(signs: Signs) -> Health | None:
     if len(recent) == PULSES and max(recent) < PULSE_STD:
         why = f"all images of a batch have nearly the same projection: std × √d is {recent[-1]:.3f} (evenly spread: 1)"
         return Health("collapsed", [why], list(_SPREAD_ADVICE))
+    used = _recent(signs, "prototype_usage")
+    if len(used) == PULSES and max(used) < PULSE_USAGE:
+        why = f"all images go to a few of the prototypes: their entropy is {used[-1]:.2f} of what it could be"
+        return Health("collapsed", [why], list(_PROTOTYPE_ADVICE))
     return None
 
 
@@ -119,11 +131,17 @@ def _collapsing(signs: Signs) -> Health | None:
     recent = _recent(signs, "batch_std")
     if len(recent) == PULSES and max(recent) < PULSE_SHRUNK * signs.best_std:
         reasons.append(f"the spread of the projections, std × √d, fell from {signs.best_std:.2f} to {recent[-1]:.2f}")
+    used = _recent(signs, "prototype_usage")
+    fewer = len(used) == PULSES and max(used) < USAGE_SHRUNK * signs.best_usage
+    if fewer:
+        reasons.append(
+            f"images go to fewer and fewer prototypes: their entropy fell from {signs.best_usage:.2f} to {used[-1]:.2f}"
+        )
     if len(signs.evaluations) > 2:  # twice since training began: the first steps may well bring it down before it rises
         best, now = max(each["effective_rank"] for each in signs.evaluations), signs.evaluations[-1]["effective_rank"]
         if now < SHRUNK * best:
             reasons.append(f"effective rank fell to {now:.1f}, less than half of its best, {best:.1f}")
-    return Health("collapsing", reasons, list(_SPREAD_ADVICE)) if reasons else None
+    return Health("collapsing", reasons, list(_PROTOTYPE_ADVICE if fewer else _SPREAD_ADVICE)) if reasons else None
 
 
 def _at_chance(signs: Signs) -> Health | None:

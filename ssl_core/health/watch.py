@@ -9,7 +9,15 @@ from typing import Any
 from ssl_core.health.verdict import PULSES, Health, Signs, judge, settled
 
 KEPT = 2 * PULSES  # newest pulses
-_OF_A_PULSE = ("batch_std", "train_loss", "gradient_norm", "learning_rate", "loss_at_chance", "data_wait_share")
+_OF_A_PULSE = (
+    "batch_std",
+    "train_loss",
+    "gradient_norm",
+    "learning_rate",
+    "loss_at_chance",
+    "data_wait_share",
+    "prototype_usage",
+)
 
 
 class Watch:
@@ -20,7 +28,7 @@ class Watch:
         self.evaluations: list[dict[str, float]] = []  # oldest first; the first is that of the weights that training began with
         self.pulses: list[dict[str, float]] = []
         self.health = Health("warming_up", ["training has just begun"])
-        self._best_std = self._peak_lr = 0.0
+        self._best_std = self._peak_lr = self._best_usage = 0.0
 
     def pulse(self, step: int, values: Mapping[str, float]) -> Health:
         """After a report, with what it told."""
@@ -28,6 +36,8 @@ class Watch:
         self.pulses = [*self.pulses, pulse][-KEPT:]
         if math.isfinite(pulse.get("batch_std", math.nan)):
             self._best_std = max(self._best_std, pulse["batch_std"])
+        if math.isfinite(pulse.get("prototype_usage", math.nan)):
+            self._best_usage = max(self._best_usage, pulse["prototype_usage"])
         self._peak_lr = max(self._peak_lr, pulse.get("learning_rate", 0.0))
         return self._judge(step)
 
@@ -55,17 +65,17 @@ class Watch:
         return {
             "evaluations": self.evaluations,
             "pulses": self.pulses,
-            "best": [self._best_std, self._peak_lr],
+            "best": [self._best_std, self._peak_lr, self._best_usage],
             "health": [self.health.verdict, self.health.reasons, self.health.suggestions],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See state_dict."""
         self.evaluations, self.pulses = list(state["evaluations"]), list(state["pulses"])
-        self._best_std, self._peak_lr = state["best"]
+        self._best_std, self._peak_lr, self._best_usage = [*state["best"], 0.0][:3]  # two, before prototypes were looked at
         self.health = Health(*state["health"])
 
     def _judge(self, step: int) -> Health:
         warm = step >= self.warmup_steps
-        self.health = judge(Signs(self.evaluations, self.pulses, self._best_std, self._peak_lr, warm))
+        self.health = judge(Signs(self.evaluations, self.pulses, self._best_std, self._peak_lr, warm, self._best_usage))
         return self.health

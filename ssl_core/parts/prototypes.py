@@ -43,14 +43,18 @@ class Prototypes(nn.Module):
 
 @torch.no_grad()
 def assignment_entropies(probabilities: Tensor) -> tuple[Tensor, Tensor]:
-    """Of assignments (N, K), rows that add up to 1: the mean entropy of a row, and that of the mean row; both as shares of ln K.
+    """Of assignments (N, K), rows that add up to 1: the mean entropy of a row, as a share of ln K, and that of the mean row, as a
+    share of the most that it can be.
 
     The first near 1: every image lies to all prototypes alike. The second near 0: all images lie to one alone. In a network
-    that learns, rows are sharp and their mean is spread.
+    that learns, rows are sharp and their mean is spread. The mean of N rows has at most ln N nats more entropy than the rows
+    have: with few images and sharp rows no prototypes are left over for it, however well all goes.
     """
-    most = math.log(probabilities.shape[1])
-    mean = probabilities.mean(dim=0)
-    return torch.special.entr(probabilities).sum(dim=1).mean() / most, torch.special.entr(mean).sum() / most
+    images, prototypes = probabilities.shape
+    most = math.log(prototypes)
+    entropy = torch.special.entr(probabilities).sum(dim=1).mean()
+    usage = torch.special.entr(probabilities.mean(dim=0)).sum()
+    return entropy / most, usage / (entropy + math.log(images)).clamp(1e-6, most)
 
 
 def swapped_cross_entropy(scores: Sequence[Tensor], targets: Sequence[Tensor], temperature: float) -> Tensor:

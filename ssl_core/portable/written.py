@@ -5,12 +5,12 @@ FORMATS[form](encoder, manifest, folder) -> Run      writes into `folder`; gives
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 import safetensors.torch
@@ -159,11 +159,9 @@ def _vectors(network: Any, images: Tensor) -> Vectors:
 
 
 def _code_of(path: Path) -> Any:
-    """The file as a module of its own: what is checked is what goes out."""
-    spec = importlib.util.spec_from_file_location("modeling_imprint_written", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    """The file as a module of its own: what is checked is what goes out. Not imported, which would leave bytecode beside it."""
+    module = ModuleType("modeling_imprint_written")
+    exec(compile(path.read_text(encoding="utf-8"), path, "exec"), module.__dict__)
     return module
 
 

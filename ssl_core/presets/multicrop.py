@@ -47,6 +47,19 @@ def swav() -> Recipe:
     )
 
 
+def swav_cifar10() -> Recipe:
+    """SwAV on small images: prototypes for tens of kinds, two views, and a short queue."""
+    return Recipe(
+        origin="ours, for images of about 32 px: prototypes as many as lightly's CIFAR-10 benchmark has, jitter of the paper",
+        method=SwAVConfig(prototypes=512, queue_size=1024, queue_start_epochs=5, freeze_prototypes_epochs=1),
+        augment=AugmentConfig.model_validate(
+            {"crop_scale": (0.2, 1.0), "brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.2}
+        ),
+        optim=OptimConfig(name="sgd", lr=0.12, final_lr=1e-6, momentum=0.9, weight_decay=5e-4, warmup_epochs=0.5),
+        trainer=TrainerConfig(max_epochs=200, batch_size=256),
+    )
+
+
 def dino() -> Recipe:
     """A vision transformer taught by its own moving average, two views and eight local ones."""
     return Recipe(

@@ -55,6 +55,7 @@ PRESETS: dict[str, Callable[[], Recipe]] = {
     "swav": multicrop.swav,
     "dino": multicrop.dino,
     "dino_resnet50": multicrop.dino_resnet50,
+    "swav_cifar10": multicrop.swav_cifar10,
     "dino_cifar10": multicrop.dino_cifar10,
     "moco_v3": multicrop.moco_v3,
     "moco_v3_resnet50": multicrop.moco_v3_resnet50,

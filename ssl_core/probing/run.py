@@ -62,7 +62,8 @@ def measure(
     """
     manifest = read_manifest(encoder)
     stored = manifest.preprocessing.resize.short_side
-    data = load_labelled(spec, data_root, stored, cache, preparing(events, asked_to_stop), files_root)
+    with preparing(events, asked_to_stop) as progress:
+        data = load_labelled(spec, data_root, stored, cache, progress, files_root)
     for note in data.notes:
         events.emit("warning", message=note)
     run = _Run(spec, manifest, encoder, data, out, Said(events, 1, asked_to_stop), resume)

@@ -18,7 +18,7 @@ TINY = "shufflenet_v2_x0_5"
 @pytest.mark.timeout(240)
 def test_a_row_for_each_method_and_one_for_random_weights(cifar):
     """About 25 s: a process for each of two methods and seeds, which import torch and train."""
-    options = "--presets simsiam,nnclr_cifar10 --seeds 0,1 --epochs 2 --train-images 32 --test-images 16 --batch 8"
+    options = "--presets simsiam,distill --teacher simsiam --seeds 0,1 --epochs 2 --train-images 32 --test-images 16 --batch 8"
     command = [sys.executable, methods.__file__, "--data", str(cifar), "--arch", TINY, *options.split()]
     ended = subprocess.run(
         command, capture_output=True, text=True, timeout=230, env={**child_environment(), "OMP_NUM_THREADS": "1"}
@@ -27,17 +27,18 @@ def test_a_row_for_each_method_and_one_for_random_weights(cifar):
     assert "seeds 0 1" in ended.stdout.splitlines()[0] and "32 training and 16 held-out images" in ended.stdout
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in ended.stdout.splitlines() if line.startswith("|")]
     assert rows[0] == list(methods.HEADER)
-    assert [row[:2] for row in rows[2:]] == [["simsiam"] * 2, ["nnclr", "nnclr_cifar10"], ["random weights", TINY]]
+    assert [row[:2] for row in rows[2:]] == [["simsiam"] * 2, ["distill"] * 2, ["random weights", TINY]]
     for row in rows[2:]:
         for cell in row[2:4]:
             mean, spread = (float(part) for part in cell.split(" ± "))
             assert 0 <= mean <= 100 and 0 <= spread <= 100
-    assert "[4/4] nnclr_cifar10, seed 1" in ended.stderr and "left" in ended.stderr
+    assert "[4/4] distill, seed 1" in ended.stderr and "left" in ended.stderr
 
 
 def test_every_method_is_among_the_usual_presets_for_cifar10_if_there_is_one():
     usual = methods.usual_presets()
-    assert [PRESETS[name]().method.name for name in usual] == [*METHOD_NAMES, "simclr"]
+    others = [name for name in METHOD_NAMES if name != "distill"]
+    assert [PRESETS[name]().method.name for name in usual] == [*others, "simclr", "distill"], "who is taught comes last"
     assert {"vicreg_cifar10", "barlow_twins_cifar10", "nnclr_cifar10", "dcl"} < set(usual)
 
 

@@ -1,10 +1,11 @@
 """Every command and script of the documentation is run, in order, against a real service, and prints what is shown.
 
-About two minutes in all: each training is a few epochs of a few dozen small pictures, and starting a trainer takes seconds.
+About four minutes in all: each training is a few epochs of a few dozen small pictures, and starting a trainer takes seconds.
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +14,12 @@ import pytest
 
 from support.doc_pages import ROOT, RUN, SHOWN, Block, blocks, difference
 from support.reader import Reader
+from support.reference_checkpoints import contents, save
 
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), *(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"))])
-OWN_SERVICE = "keys.md"  # from the first key on, a service asks everybody
+OWN_SERVICE = ("keys.md", "webhooks.md", "monitoring.md")  # with keys, from which on a service asks everybody, or with settings
+IMPORTING, CHECKPOINT = "howto/encoders.md", "epoch=319.ckpt"
 EXCUSES = ("installs",)
 # In the order of the navigation: searches before there is another encoder. The tutorial is read by the fixture.
 READ = [
@@ -24,9 +27,14 @@ READ = [
     "howto/near-duplicates.md",
     "howto/retrieval.md",
     "howto/bulk-embedding.md",
+    "howto/encoders.md",
     "howto/continuing.md",
     "howto/distillation.md",
     "howto/serving-beside-training.md",
+    "howto/pages.md",
+    "howto/maps.md",
+    "howto/datasets.md",
+    "howto/tracking.md",
     "reference/python.md",
     "api.md",
 ]
@@ -34,15 +42,17 @@ READ = [
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("page", READ)
-def test_what_a_page_says_works(reader: Reader, page: str) -> None:
+def test_what_a_page_says_works(reader: Reader, page: str, tmp_path: Path) -> None:
     """The first pays for the tutorial."""
-    wrong = reader.read(DOCS / page)
+    brings = [save(contents("resnet18", "cifar", dataset_name="cifar10")[0], tmp_path / CHECKPOINT)] if page == IMPORTING else []
+    wrong = reader.read(DOCS / page, brings)
     assert wrong == [], wrong[0]
 
 
 @pytest.mark.timeout(1200)
-def test_what_the_page_about_keys_says_works(tmp_path: Path) -> None:
-    page = DOCS / "howto" / OWN_SERVICE
+@pytest.mark.parametrize("name", OWN_SERVICE)
+def test_what_a_page_with_a_service_of_its_own_says_works(tmp_path: Path, name: str) -> None:
+    page = DOCS / "howto" / name
     reader = Reader(tmp_path)
     try:
         reader.start(next(each.text for each in blocks(page) if each.service))
@@ -54,7 +64,7 @@ def test_what_the_page_about_keys_says_works(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_block_is_run_or_says_why_not(page: Path) -> None:
-    read = {DOCS / name for name in [*READ, "tutorial.md", f"howto/{OWN_SERVICE}"]}
+    read = {DOCS / name for name in [*READ, "tutorial.md", *(f"howto/{each}" for each in OWN_SERVICE)]}
     for block in blocks(page):
         where = f"{page.name}, line {block.line}"
         assert block.language in (*RUN, *SHOWN), f"{where}: a block is {', '.join((*RUN, *SHOWN))}, not {block.language!r}"
@@ -63,7 +73,7 @@ def test_every_block_is_run_or_says_why_not(page: Path) -> None:
         if block.language not in RUN:
             continue
         if block.service:
-            assert block.text == "imprint up --data ~/Pictures", where
+            assert re.fullmatch(r"(IMPRINT_\w+=\S+ )*imprint up --data ~/Pictures", block.text), where
         elif block.excuse is None:
             assert page in read, f"{where}: this page is not among those that are read"
         else:

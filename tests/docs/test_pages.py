@@ -13,7 +13,9 @@ from jobs.status import TRANSITIONS, JobStatus
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted([*DOCS.glob("*.md"), *DOCS.glob("decisions/*.md"), ROOT / "CONTRIBUTING.md"])
+PAGES = sorted(
+    [*DOCS.glob("*.md"), *DOCS.glob("decisions/*.md"), *DOCS.glob("howto/*.md"), ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
+)
 ROOMS = ("api/", "worker/", "jobs/", "ssl_core/", "imprint/", "docker/", "docs/", "tests/", "migrations/", "examples/")
 # Said of ssl_core/ without naming it again:
 WITHIN = ("data/load.py", "encoders.py", "methods/", "stream.py", "augment/", "loop.py", "export.py")

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -33,6 +34,7 @@ from support.vectors import clustered, write_vectors
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "key-of-the-fuzzer"
+MOST_MEMORY = 12 * 2**30  # bytes of addresses; a request that wants more is a fault, and must not take the machine along
 
 
 @dataclass(frozen=True)
@@ -60,14 +62,14 @@ class Target:
         text = self.log.read_text(errors="replace")
         return [line for line in text.splitlines() if "Traceback" in line or (" failed" in line and " ERROR " in line)]
 
-    def statuses(self) -> dict[str, int]:
-        """How many answers of which status it has counted itself."""
+    def counted(self, label: str) -> dict[str, int]:
+        """How many answers it has counted itself, by "status" or "route"."""
         request = urllib.request.Request(f"{self.url}/metrics", headers={"Authorization": f"Bearer {KEY}"})
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20) as answer:
             lines = answer.read().decode().splitlines()
         found: Counter[str] = Counter()
         for line in lines:
-            if counted := re.match(r'imprint_http_requests_total\{.*status="(\d+)".*\} (\S+)', line):
+            if counted := re.match(rf'imprint_http_requests_total\{{.*{label}="([^"]*)".*\}} (\S+)', line):
                 found[counted[1]] += int(float(counted[2]))
         return dict(found)
 
@@ -149,6 +151,8 @@ def target(folder: Path) -> Iterator[Target]:
             stderr=output,
             preexec_fn=die_with_parent(),
         )
+    if hasattr(resource, "prlimit"):
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     try:
         url = f"http://127.0.0.1:{port}"
         until = time.monotonic() + 60

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from PIL import Image
 
 from imprint import fewshot, images, vectors
 from imprint.errors import UsageError
+from imprint.flow import run
 from imprint.records import Embedded
+from imprint.transport import Transport
 
 
 class TestFind:
@@ -30,18 +33,29 @@ class TestFind:
             images.find([tmp_path])
 
 
+def batches(given: Sequence[images.Image], size: int, most_bytes: int) -> list[list[images.Read]]:
+    """All of them, read by this thread."""
+    numbered, found = enumerate(given), []
+    transport = Transport("http://127.0.0.1:9", None, 1)
+    while batch := run(images.batch(numbered, size, most_bytes), transport.performer()):
+        found.append(batch)
+    transport.close()
+    return found
+
+
 class TestBatches:
     def test_keep_the_order_and_both_limits(self) -> None:
         given = [bytes([number]) * 10 for number in range(7)]
-        by_count = list(images.batches(given, 3, 10**6))
+        by_count = batches(given, 3, 10**6)
         assert [len(batch) for batch in by_count] == [3, 3, 1]
         assert [content for batch in by_count for _, content in batch] == given
-        assert [len(batch) for batch in images.batches(given, 100, 25)] == [2, 2, 2, 1]
-        assert [len(batch) for batch in images.batches(given[:2], 100, 5)] == [1, 1]  # larger than the limit: alone
+        assert [name for batch in by_count for name, _ in batch] == [f"image-{number}" for number in range(7)]
+        assert [len(batch) for batch in batches(given, 100, 25)] == [3, 3, 1]  # with the third they have 25 bytes
+        assert [len(batch) for batch in batches(given[:2], 100, 5)] == [1, 1]
 
     def test_an_unreadable_path_keeps_its_place(self, tmp_path: Path) -> None:
         (tmp_path / "a.png").write_bytes(b"a")
-        [batch] = images.batches([tmp_path / "a.png", tmp_path / "gone.png", b"c"], 10, 100)
+        [batch] = batches([tmp_path / "a.png", tmp_path / "gone.png", b"c"], 10, 100)
         assert [isinstance(content, UsageError) for _, content in batch] == [False, True, False]
         assert "gone.png" in str(batch[1][1])
 

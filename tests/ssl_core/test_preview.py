@@ -21,6 +21,7 @@ from sklearn.datasets import load_sample_image
 
 from ssl_core.augment import make_views
 from ssl_core.data.errors import DataError
+from ssl_core.data.images import load_square
 from ssl_core.data.load import load_data
 from ssl_core.data.sources import describe
 from ssl_core.presets import complete
@@ -138,6 +139,18 @@ class TestFiles:
         monkeypatch.setattr(store, "load_file", load_file)
         contact_sheet(spec_of({"source": "folder", "path": "photos"}, photos), photos, images=2)
         assert len(read) == 2
+
+    def test_of_a_packed_source_only_the_pictures_shown_are_scaled(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """All digits at 1024 px are 5 GiB, of which a sheet shows two."""
+        scaled: list[int] = []
+
+        def counted(image: Any, size: int, short_side: int) -> NDArray[np.uint8]:
+            scaled.append(size)
+            return load_square(image, size, short_side)
+
+        monkeypatch.setattr("ssl_core.data.store.load_square", counted)
+        contact_sheet(spec_of({"source": "digits", "size": 64}), Path("."), images=2)
+        assert scaled == [64, 64]
 
     def test_unreadable_and_hostile_files_are_passed_over_and_named(self, photos: Path, tmp_path: Path) -> None:
         good = (photos / "photos" / "china" / "0.jpg").read_bytes()

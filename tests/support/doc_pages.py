@@ -28,12 +28,12 @@ _ALIKE = (
 )
 _PICTURE = rf"(?:{'|'.join(_ALIKE[0])})/[\w() ]+\.jpg"
 _TOKENS = re.compile(
-    rf"(?P<picture>{_PICTURE})|(?P<id>\b(?:job|enc|ds|imp)_[0-9A-Za-z]*…?)|(?P<dots>…)|(?P<border>[━─┏┳┓┡╇┩└┴┘]+)|(?P<space>\s+)"
+    rf"(?P<picture>{_PICTURE})|(?P<id>\b(?:job|enc|ds|imp|wh)_[0-9A-Za-z]*…?)|(?P<dots>…)|(?P<border>[━─┏┳┓┡╇┩└┴┘]+)|(?P<space>\s+)"
     r"|(?P<number>\d[\d.,:]*)|(?P<word>[^\W\d]\w*)|."
 )
 _FORMS = {
     "picture": _PICTURE,
-    "id": r"(?:job|enc|ds|imp)_[0-9A-Za-z…]+",
+    "id": r"(?:job|enc|ds|imp|wh)_[0-9A-Za-z…]+",
     "dots": ".*",
     "border": "[━─┏┳┓┡╇┩└┴┘]+",
     "space": r"\s+",

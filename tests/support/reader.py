@@ -1,17 +1,19 @@
 """Somebody who reads the documentation at a machine: types what it says, in a folder of their own, with a service beside.
 
 The service is a real `imprint up`. What differs from a reader with time: trainings last eight epochs, or one, the beetles are
-few and small, near-duplicates begin at a lower cosine, and the service listens elsewhere.
+few and small, near-duplicates begin at a lower cosine, and every port of a page is another, free one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from imprint.child import die_with_parent
@@ -57,6 +59,8 @@ class Reader:
             "IMPRINT_SERVER": self.address,
         }
         self._service: subprocess.Popen[bytes] | None = None
+        self._ports = {"8000": self.port}
+        self._beside: list[int] = []  # groups of processes that a page started and left running
         draw = [str(programs / "python"), str(ROOT / "examples" / "draw_beetles.py"), str(folder / "Pictures" / "beetles")]
         subprocess.run(draw, check=True, capture_output=True)
 
@@ -65,7 +69,7 @@ class Reader:
         settings = {"IMPRINT_PORT": str(self.port), "IMPRINT_POLL_SECONDS": "0.1", "IMPRINT_SWEEP_SECONDS": "0.5"}
         with (self.folder / "up.log").open("wb") as log:
             self._service = subprocess.Popen(
-                ["bash", "-c", f"exec {command}"],
+                ["bash", "-c", f"exec env {self._elsewhere(command)}"],
                 env={**self.env, **settings},
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
@@ -83,7 +87,10 @@ class Reader:
         return (self.folder / "up.log").read_text()
 
     def stop(self) -> int | None:
-        """The service, as Ctrl-C does; its exit status."""
+        """The service, as Ctrl-C does; its exit status. And what pages left running."""
+        for group in self._beside:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
         if self._service is None:
             return None
         self._service.send_signal(signal.SIGTERM)
@@ -93,11 +100,17 @@ class Reader:
             self._service.kill()
             return self._service.wait()
 
-    def read(self, page: Path) -> list[str]:
-        """Type all of a page's blocks, in order, in a fresh folder; what was wrong, nothing if it was as the page says."""
+    def read(self, page: Path, brings: Sequence[Path] = ()) -> list[str]:
+        """Type all of a page's blocks, in order, in a fresh folder; what was wrong, nothing if it was as the page says.
+
+        brings: files that a reader of this page has already, and finds in that folder.
+        """
         place = self.folder / "pages" / page.stem
         place.mkdir(parents=True)
         (place / "examples").symlink_to(ROOT / "examples")
+        (place / "imprint-home").symlink_to(self.folder / "imprint-home")
+        for file in brings:
+            (place / file.name).symlink_to(file)
         wrong = []
         for block in blocks(page):
             if block.language in ("sh", "python") and not block.excuse and not block.service:
@@ -111,14 +124,13 @@ class Reader:
 
     def type(self, block: Block, place: Path) -> tuple[int, str]:
         """Exit status, and what a person would see."""
-        text = block.text.replace("localhost:8000", f"127.0.0.1:{self.port}")
-        text = re.sub(r'("(?:max_)?epochs": )\d+', r"\g<1>1", text)
+        text = self._elsewhere(re.sub(r'("(?:max_)?epochs": )\d+', r"\g<1>1", block.text))
         if block.language == "python":
             (place / ".script.py").write_text(text)
             text = "python .script.py"
         memory = place / ".exported"  # one terminal: what is exported stays
         text = f"[ ! -e {memory} ] || . {memory}\ntrap 'export -p >{memory}' EXIT\n{text}"
-        done = subprocess.run(
+        with subprocess.Popen(
             ["bash", "-eu", "-o", "pipefail", "-c", text],
             cwd=place,
             env=self.env,
@@ -126,6 +138,22 @@ class Reader:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=PATIENCE,
-        )
-        return done.returncode, done.stdout
+            start_new_session=True,
+        ) as shell:
+            try:
+                printed, _ = shell.communicate(timeout=PATIENCE)
+            except BaseException:
+                os.killpg(shell.pid, signal.SIGKILL)
+                raise
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(shell.pid, 0)
+            self._beside.append(shell.pid)
+        return shell.returncode, printed
+
+    def _elsewhere(self, text: str) -> str:
+        """The same with this reader's ports: those that are in the text may be in use."""
+
+        def moved(address: re.Match[str]) -> str:
+            return f"{address[1]}{self._ports.setdefault(address[2], free_port())}"
+
+        return re.sub(r"((?:localhost:|127\.0\.0\.1:|--port ))(\d+)", moved, text)

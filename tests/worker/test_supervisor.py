@@ -13,8 +13,10 @@ import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 
 from jobs.errors import Fenced, Unavailable
+from jobs.models import Metric
 from support.processes import alive, eventually
 from support.workplace import COMMAND, Workplace
 from worker.sweeper import Sweeper
@@ -81,6 +83,16 @@ class TestCrash:
         assert (place.settings.home / encoder.folder / "model.safetensors").read_bytes() == b"weights after step 6"
         steps = [point.step for point in place.repository.metrics(job_id, name="train_loss").data]
         assert steps == [1, 2, 3, 4, 5, 6]
+
+    def test_what_a_killed_worker_had_not_read_is_read_by_the_next(self, place: Workplace) -> None:
+        """Steps 2 and 3 are in the checkpoint, and in the trainer's events, but not in the database: nobody trains them again."""
+        job_id = place.submit(steps=6, die_at=[3])
+        place.run(job_id)
+        with place.repository.database.write() as session:
+            assert session.execute(delete(Metric).where(Metric.job_id == job_id, Metric.step > 1)).rowcount > 0  # type: ignore[attr-defined]
+        place.run(job_id)
+        losses = place.repository.metrics(job_id, name="train_loss").data
+        assert [(point.step, point.value) for point in losses] == [(step, 1 / step) for step in range(1, 7)]
 
     def test_earlier_attempts_are_offered_newest_first(self, place: Workplace) -> None:
         job_id = place.submit(steps=9, die_at=[2, 4])

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from jobs.records import Report
 from worker.child import environment, in_words, log_tail
-from worker.tail import Tail, report
+from worker.tail import Tail, left_behind, report
 
 
 def line(type_: str, **fields: Any) -> bytes:
@@ -164,3 +165,20 @@ class TestChild:
             os.urandom(50_000) + b"\n" + b"\n".join(b"line %d" % number for number in range(30)) + b"\n\n"
         )
         assert log_tail(tmp_path, 2) == "line 28\nline 29"
+
+
+class TestLeftBehind:
+    """By trainers whose worker was killed."""
+
+    def test_metrics_of_the_ends_oldest_first(self, tmp_path: Path) -> None:
+        for number in (1, 2):
+            noise = [line("progress", step=step) for step in range(20_000)]  # more than a burst
+            metrics = [line("metrics", step=step, epoch=0, values={"loss": number}) for step in (number, number + 1)]
+            append(tmp_path / str(number), b"".join([*noise, *metrics]) + b'{"type": "torn')
+        found = left_behind([tmp_path / "0", tmp_path / "1", tmp_path / "2"])
+        assert found is not None and [(point.step, point.value) for point in found.points] == [(1, 1), (2, 1), (2, 2), (3, 2)]
+        assert found == Report(points=found.points), "health, phase and checkpoint are the new attempt's"
+
+    def test_nothing(self, tmp_path: Path) -> None:
+        append(tmp_path / "1", line("phase", phase="training"))
+        assert left_behind([]) is None and left_behind([tmp_path / "0", tmp_path / "1"]) is None

@@ -152,6 +152,13 @@ class TestSources:
         mean, std = STATISTICS["digits"]
         assert abs(values.mean() - mean[0]) < 1e-4 and abs(values.std(correction=0) - std[0]) < 1e-4
 
+    def test_digits_too_large_for_memory_are_scaled_when_asked_for(self, tmp_path: Path) -> None:
+        kept, streamed = (load_data(DigitsData(size=20, in_memory=where), tmp_path) for where in ("always", "never"))
+        assert isinstance(kept.train, InMemoryStore) and isinstance(streamed.train, ArrayStore)
+        some = torch.tensor([0, 7, len(kept.train) - 1])
+        assert len(kept.train) == len(streamed.train) and torch.equal(kept.train.batch(some), streamed.train.batch(some))
+        assert torch.equal(kept.train.labels, streamed.train.labels) and torch.equal(kept.queries.images, streamed.queries.images)
+
     def test_cifar10_is_read_by_torchvision(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The real reader on small files in CIFAR-10's format; only the checksums it knows are replaced by theirs."""
         from torchvision.datasets import CIFAR10

@@ -13,9 +13,16 @@ GOOD = {"effective_rank": 30.0, "embedding_std": 0.8, "knn_top1": 70.0, "uniform
 PULSE = {"batch_std": 0.8, "train_loss": 4.0, "gradient_norm": 1.0, "learning_rate": 0.1, "loss_at_chance": 6.2}
 
 
-def verdict(*evaluations: dict[str, float], pulses: int = 6, best_std: float = 0.9, warm: bool = True, **pulse: float) -> str:
+def verdict(
+    *evaluations: dict[str, float],
+    pulses: int = 6,
+    best_std: float = 0.9,
+    best_usage: float = 0.0,
+    warm: bool = True,
+    **pulse: float,
+) -> str:
     """Of a run with these evaluations whose newest reports all told the same."""
-    health = judge(Signs(evaluations, [PULSE | pulse] * pulses, best_std, 0.1, warm))
+    health = judge(Signs(evaluations, [PULSE | pulse] * pulses, best_std, 0.1, warm, best_usage))
     assert health.verdict in VERDICTS and health.reasons
     assert bool(health.suggestions) or health.verdict in ("healthy", "warming_up")
     return health.verdict
@@ -65,6 +72,14 @@ class TestPulses:
         assert verdict(START, GOOD, batch_std=0.17) == "collapsing"
         assert verdict(START, GOOD, batch_std=0.19) == "healthy"
 
+    def test_images_that_all_go_to_a_few_prototypes(self) -> None:
+        """Projections may stay apart: what is lost is what they are asked for."""
+        assert verdict(START, GOOD, prototype_usage=0.29) == "collapsed"
+        assert verdict(START, GOOD, prototype_usage=0.31, best_usage=0.6) == "healthy"
+        assert verdict(START, GOOD, prototype_usage=0.29, pulses=PULSES - 1) == "healthy"
+        assert verdict(START, GOOD, prototype_usage=0.46, best_usage=0.96) == "collapsing"
+        assert verdict(START, GOOD, prototype_usage=0.49, best_usage=0.96) == "healthy"
+
     def test_a_loss_at_chance_learns_nothing(self) -> None:
         assert verdict(START, GOOD, train_loss=6.17) == "plateaued"
         assert verdict(START, GOOD, train_loss=6.1) == "healthy"
@@ -108,6 +123,16 @@ class TestWatch:
                 first.pulse(0, PULSE | {"batch_std": std})
             second.load_state_dict(first.state_dict())
             assert [second.pulse(0, PULSE | {"batch_std": std}).verdict for std in stds[cut:]] == expected[cut:]
+
+    def test_of_a_run_that_began_before_prototypes_were_looked_at(self) -> None:
+        watch, older = Watch(), Watch()
+        for usage in (0.9, 0.9, 0.9):
+            older.pulse(0, PULSE | {"prototype_usage": usage})
+        state = older.state_dict()
+        watch.load_state_dict(state | {"best": state["best"][:2]})
+        assert watch.pulse(1, PULSE | {"prototype_usage": 0.9}).verdict == "warming_up"
+        fallen = [0.44, 0.43, 0.42]
+        assert [watch.pulse(1, PULSE | {"prototype_usage": each}).verdict for each in fallen][-1] == "collapsing"
 
     def test_it_remembers_a_few_pulses_only(self) -> None:
         watch = Watch()

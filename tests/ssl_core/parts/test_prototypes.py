@@ -86,7 +86,16 @@ class TestEntropies:
             (torch.eye(4)[[2, 2, 2, 2]], (0, 0)),  # all images have the same one
             (torch.full((4, 4), 0.25), (1, 1)),  # no image has any
             (torch.tensor([[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]]), (0.5, 1)),  # ln 2 of ln 4
+            (torch.eye(100)[[3, 7]], (0, 1)),  # two images have no more than two
+            (torch.eye(16)[[3, 3, 7, 7]], (0, 0.5)),  # four could have four: ln 2 of ln 4
         ],
     )
     def test_by_hand(self, rows, expected):
         assert [value.item() for value in assignment_entropies(rows)] == pytest.approx(expected, abs=1e-6)
+
+    @pytest.mark.parametrize("sharpness", [0.1, 1, 5, 50])
+    @pytest.mark.parametrize("images", [1, 2, 9, 300])
+    def test_usage_is_a_share(self, images, sharpness):
+        rows = torch.softmax(sharpness * torch.randn(images, 50, generator=torch.Generator().manual_seed(images)), dim=1)
+        entropy, usage = assignment_entropies(rows)
+        assert -1e-6 <= entropy <= usage <= 1 + 1e-5, "the mean is at least as spread as the rows"
