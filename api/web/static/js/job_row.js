@@ -80,8 +80,8 @@ export class JobRow {
     const loss = job.metrics?.train_loss;
     const accuracy = job.metrics?.knn_top1 ?? job.result?.top1;
     const told = [];
-    if (Number.isFinite(loss)) told.push(`loss ${number(loss)}`);
-    if (Number.isFinite(accuracy)) told.push(`${job.kind === "pretrain" ? "kNN" : "top-1"} ${number(accuracy)} %`);
+    if (Number.isFinite(loss)) told.push(`loss\u00a0${number(loss)}`);
+    if (Number.isFinite(accuracy)) told.push(`${job.kind === "pretrain" ? "kNN" : "top-1"}\u00a0${number(accuracy)}\u00a0%`);
     say(this.loss, told.join(" · "));
     const now = `${job.status} ${isMoving(job) ? job.progress?.step : ""} ${loss}`;
     if (!Number.isFinite(loss) || now === this.drawn) return;

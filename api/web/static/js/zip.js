@@ -3,6 +3,7 @@
 const NAMES = 0x0800; // a flag: names are UTF-8
 const DAY = (1 << 5) | 1; // 1980-01-01: the form has to have a date, and nobody reads it
 const TOGETHER = 32; // files that are read at the same time
+const KEPT = 2 ** 28; // bytes that are kept in memory until they are sent
 const [FULL16, FULL32] = [0xffff, 0xffffffff];
 const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   let sum = byte;
@@ -17,25 +18,27 @@ export function checksum(bytes) {
   return (sum ^ FULL32) >>> 0;
 }
 
-const sumOf = async (file) => checksum(new Uint8Array(await file.arrayBuffer()));
+const read = async ({ file }) => new Uint8Array(await file.arrayBuffer());
 
 /**
- * A Blob that is a ZIP of [{name, file}]. The files themselves stay on the disk until it is sent. `told(done)`: how many are in.
- * Raises an Error where it would have 4 GiB or more.
+ * A Blob that is a ZIP of [{name, file}]. `told(done)`: how many are in. What fits into memory is read once; of more, the
+ * files stay on the disk until it is sent. Raises an Error where it would have 4 GiB or more.
  */
 export async function zip(entries, told = () => {}, signal = null) {
   const parts = [];
   const directory = [];
   let at = 0;
-  let sums = [];
+  const fits = entries.reduce((sum, { file }) => sum + file.size, 0) < KEPT;
+  let some = [];
   for (const [number, { name, file }] of entries.entries()) {
     signal?.throwIfAborted();
-    if (number % TOGETHER === 0) sums = await Promise.all(entries.slice(number, number + TOGETHER).map((each) => sumOf(each.file)));
-    const sum = sums[number % TOGETHER];
+    if (number % TOGETHER === 0) some = await Promise.all(entries.slice(number, number + TOGETHER).map(read));
+    const bytes = some[number % TOGETHER];
+    const sum = checksum(bytes);
     const words = new TextEncoder().encode(name);
     if (at + file.size > FULL32 - 1e6) throw new Error("That is 4 GiB or more; put such a folder below the service's data root instead.");
     const shared = [[2, NAMES], [2, 0], [2, 0], [2, DAY], [4, sum], [4, file.size], [4, file.size], [2, words.length], [2, 0]];
-    parts.push(packed([4, 0x04034b50], [2, 20], ...shared), words, file);
+    parts.push(packed([4, 0x04034b50], [2, 20], ...shared), words, fits ? bytes : file);
     directory.push(packed([4, 0x02014b50], [2, 20], [2, 20], ...shared, [2, 0], [2, 0], [2, 0], [4, 0], [4, at]), words);
     at += 30 + words.length + file.size;
     told(number + 1);
