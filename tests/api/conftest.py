@@ -67,7 +67,12 @@ def serve(home: Path, *, warm: bool = False, **fields: Any) -> Iterator[Running]
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(
             uvicorn.Config(
-                app, log_level="warning", lifespan="on", timeout_graceful_shutdown=3, http=bounded(settings.head_seconds)
+                app,
+                log_level="warning",
+                log_config=None,  # as `python -m api`; uvicorn's own closes other handlers, and with them pytest's stderr
+                lifespan="on",
+                timeout_graceful_shutdown=3,
+                http=bounded(settings.head_seconds),
             )
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
