@@ -1,6 +1,6 @@
 """The one Celery app, and the wake-up call. The message carries a job id; losing or doubling it changes nothing.
 
-The settings follow docs/decisions/0006-sql-is-the-truth.md: early acknowledgement, nothing prefetched, no results.
+The settings follow docs/decisions/0006-sql-is-the-truth.md: no acknowledgement, nothing prefetched, no results.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from celery import Celery
+from kombu.entity import Exchange, Queue
 from kombu.exceptions import OperationalError as BrokerError
 
 from jobs.settings import get_settings
@@ -30,6 +31,9 @@ def celery_app() -> Celery:
     app = Celery("imprint", broker=get_settings().redis_url)
     app.conf.update(
         task_default_queue=QUEUE,
+        # Taken is done with. An acknowledgement that a stopped broker does not hear would count as work under way for ever, and
+        # its worker would never take another message; what is lost instead, a sweep finds.
+        task_queues=[Queue(QUEUE, Exchange(QUEUE), routing_key=QUEUE, no_ack=True)],  # type: ignore[no-untyped-call]
         task_acks_late=False,
         task_ignore_result=True,
         task_serializer="json",

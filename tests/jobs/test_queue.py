@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -76,6 +77,22 @@ class TestWakeUps:
                 os.kill(pid, signal.SIGCONT)
             assert queue.enqueue(JOB) is True
 
+    def test_one_that_cannot_be_acknowledged_does_not_make_a_worker_deaf(self, at: Path) -> None:
+        """The broker stops while a message is on its way: its end is never told, and the next one comes all the same."""
+        app = queue.celery_app()
+        heard: list[Any] = []
+        with valkey(at), queue.connection() as opened:
+            consumer = app.amqp.TaskConsumer(opened.default_channel)
+            consumer.on_message = heard.append
+            consumer.qos(prefetch_count=1)  # as a worker of one slot
+            consumer.consume()
+            for count in (1, 2):
+                assert queue.enqueue(JOB)
+                opened.drain_events(timeout=10)
+                assert len(heard) == count, "and none of them is acknowledged"
+            with redis.Redis(unix_socket_path=str(valkey_socket(at))) as client:
+                assert client.exists("unacked") == 0
+
     def test_are_configured_as_designed(self, at: Path) -> None:
         conf = queue.celery_app().conf
         wanted = {
@@ -89,5 +106,6 @@ class TestWakeUps:
             "worker_pool": "threads",
         }
         assert {name: conf[name] for name in wanted} == wanted
+        assert [each.no_ack for each in conf.task_queues] == [True]
         options = {"socket_timeout": 30, "socket_connect_timeout": 5, "health_check_interval": 25}
         assert options.items() <= conf.broker_transport_options.items()
