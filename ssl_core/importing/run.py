@@ -60,7 +60,7 @@ def import_weights(spec: ImportSpec, file: Path, out: Path, events: Events) -> P
     short_side = spec.short_side or (read.short_side if size == read.size else None) or size * 8 // 7
     if short_side < size:
         raise ImportFailed(f"short_side = {short_side} is smaller than size = {size}")
-    stem = spec.stem if spec.stem != "auto" else _stem(read.state)
+    stem = _stem(read.state) if spec.stem == "auto" and "resne" in arch else spec.stem  # resnet, resnext: no others have one
     try:
         encoder = build_encoder(known_arch(arch), size, stem)
         fill(encoder.backbone, read.state, spec.filename)

@@ -110,6 +110,12 @@ class TestOthers:
         with pytest.raises(ImportFailed, match=r"holds another network|lacks|does not fit"):
             imported(tmp_path / "w.safetensors", tmp_path / "c", arch="resnet34", size=64)
 
+    def test_weights_of_a_resnet_for_another_network_are_told_as_that(self, tmp_path):
+        """And not as a stem for CIFAR, which nobody asked for."""
+        safetensors.torch.save_file({"conv1.weight": torch.zeros(64, 3, 3, 3)}, tmp_path / "w.safetensors")
+        with pytest.raises(ImportFailed, match=r"holds another network|lacks|does not fit"):
+            imported(tmp_path / "w.safetensors", tmp_path / "out", arch="shufflenet_v2_x0_5", size=32)
+
     def test_a_state_dict_of_torch(self, tmp_path):
         state = {f"module.backbone.{name}": value for name, value in torchvision.models.resnet18().state_dict().items()}
         torch.save({"model": state}, tmp_path / "w.pth")
