@@ -52,7 +52,6 @@ def celery_app() -> Celery:
             "socket_timeout": 30,
             "socket_connect_timeout": 5,
             "health_check_interval": 25,
-            "visibility_timeout": 3600,
         },
     )
     return app

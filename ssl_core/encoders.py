@@ -148,12 +148,17 @@ def _replace(model: nn.Module, name: str) -> None:
     setattr(model.get_submodule(parent), child, nn.Identity())
 
 
-def _resolve_stem(backbone: nn.Module, arch: str, size: int, stem: Stem) -> Literal["imagenet", "cifar"]:
-    is_resnet = (
+def has_stem(backbone: nn.Module) -> bool:
+    """Whether it begins as a ResNet does, so that there is a choice of stems."""
+    return (
         isinstance(getattr(backbone, "conv1", None), nn.Conv2d)
         and isinstance(getattr(backbone, "maxpool", None), nn.Module)
         and hasattr(backbone, "layer1")
     )
+
+
+def _resolve_stem(backbone: nn.Module, arch: str, size: int, stem: Stem) -> Literal["imagenet", "cifar"]:
+    is_resnet = has_stem(backbone)
     if stem == "cifar" and not is_resnet:
         raise ValueError(f"stem 'cifar' is for ResNets; {arch} has no 7×7 stem to replace: use 'auto' or 'imagenet'")
     if stem == "auto":

@@ -112,8 +112,8 @@ class _Attempt:
         self.lease = lease
         self.stalled = False
         self.requested: str | None = None
-        folders = [self.artifacts.attempt_folder(claim.job_id, number) for number in range(1, claim.attempt)]
-        self.unsaid = left_behind(folder / EVENTS for folder in folders[-RECENT:])  # what the database did not take yet
+        recent = self.artifacts.earlier_attempts(claim.job_id, claim.attempt)[:RECENT]
+        self.unsaid = left_behind(folder / EVENTS for folder in reversed(recent))  # what the database did not take yet
         self.pace = Pace()
 
     def run(self) -> None:

@@ -115,33 +115,26 @@ def _collapsed(signs: Signs) -> Health | None:
             verdict = "collapsing" if now.get("knn_top1", 0.0) > start.get("knn_top1", 0.0) else "collapsed"
             spread = f"std × √d is {now['embedding_std']:.3f} (evenly spread: 1), effective rank {now['effective_rank']:.1f}"
             return Health(verdict, [f"all images have nearly the same embedding: {spread}"], list(_SPREAD_ADVICE))
-    recent = _recent(signs, "batch_std")
-    if len(recent) == PULSES and max(recent) < PULSE_STD:
-        why = f"all images of a batch have nearly the same projection: std × √d is {recent[-1]:.3f} (evenly spread: 1)"
+    if (std := _stays_below(signs, "batch_std", PULSE_STD)) is not None:
+        why = f"all images of a batch have nearly the same projection: std × √d is {std:.3f} (evenly spread: 1)"
         return Health("collapsed", [why], list(_SPREAD_ADVICE))
-    used = _recent(signs, "prototype_usage")
-    if len(used) == PULSES and max(used) < PULSE_USAGE:
-        why = f"all images go to a few of the prototypes: their entropy is {used[-1]:.2f} of what it could be"
+    if (usage := _stays_below(signs, "prototype_usage", PULSE_USAGE)) is not None:
+        why = f"all images go to a few of the prototypes: their entropy is {usage:.2f} of what it could be"
         return Health("collapsed", [why], list(_PROTOTYPE_ADVICE))
     return None
 
 
 def _collapsing(signs: Signs) -> Health | None:
     reasons = []
-    recent = _recent(signs, "batch_std")
-    if len(recent) == PULSES and max(recent) < PULSE_SHRUNK * signs.best_std:
-        reasons.append(f"the spread of the projections, std × √d, fell from {signs.best_std:.2f} to {recent[-1]:.2f}")
-    used = _recent(signs, "prototype_usage")
-    fewer = len(used) == PULSES and max(used) < USAGE_SHRUNK * signs.best_usage
-    if fewer:
-        reasons.append(
-            f"images go to fewer and fewer prototypes: their entropy fell from {signs.best_usage:.2f} to {used[-1]:.2f}"
-        )
+    if (std := _stays_below(signs, "batch_std", PULSE_SHRUNK * signs.best_std)) is not None:
+        reasons.append(f"the spread of the projections, std × √d, fell from {signs.best_std:.2f} to {std:.2f}")
+    if (usage := _stays_below(signs, "prototype_usage", USAGE_SHRUNK * signs.best_usage)) is not None:
+        reasons.append(f"images go to fewer and fewer prototypes: their entropy fell from {signs.best_usage:.2f} to {usage:.2f}")
     if len(signs.evaluations) > 2:  # twice since training began: the first steps may well bring it down before it rises
         best, now = max(each["effective_rank"] for each in signs.evaluations), signs.evaluations[-1]["effective_rank"]
         if now < SHRUNK * best:
             reasons.append(f"effective rank fell to {now:.1f}, less than half of its best, {best:.1f}")
-    return Health("collapsing", reasons, list(_PROTOTYPE_ADVICE if fewer else _SPREAD_ADVICE)) if reasons else None
+    return Health("collapsing", reasons, list(_SPREAD_ADVICE if usage is None else _PROTOTYPE_ADVICE)) if reasons else None
 
 
 def _at_chance(signs: Signs) -> Health | None:
@@ -198,5 +191,7 @@ def _well(signs: Signs) -> Health:
     return Health(verdict, reasons, advice)
 
 
-def _recent(signs: Signs, name: str) -> list[float]:
-    return [pulse[name] for pulse in signs.pulses if name in pulse][-PULSES:]
+def _stays_below(signs: Signs, name: str, limit: float) -> float | None:
+    """The newest of PULSES values in a row that are all below the limit; None where they are not."""
+    recent = [pulse[name] for pulse in signs.pulses if name in pulse][-PULSES:]
+    return recent[-1] if len(recent) == PULSES and max(recent) < limit else None

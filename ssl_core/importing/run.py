@@ -11,7 +11,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from ssl_core.encoders import build_encoder
+from ssl_core.encoders import build_encoder, has_stem
 from ssl_core.events import Events
 from ssl_core.export import ExportError, write_encoder
 from ssl_core.importing.checkpoint import Checkpoint, Lazy, Refused, lazies, plain
@@ -60,9 +60,11 @@ def import_weights(spec: ImportSpec, file: Path, out: Path, events: Events) -> P
     short_side = spec.short_side or (read.short_side if size == read.size else None) or size * 8 // 7
     if short_side < size:
         raise ImportFailed(f"short_side = {short_side} is smaller than size = {size}")
-    stem = _stem(read.state) if spec.stem == "auto" and "resne" in arch else spec.stem  # resnet, resnext: no others have one
     try:
-        encoder = build_encoder(known_arch(arch), size, stem)
+        encoder = build_encoder(known_arch(arch), size, spec.stem)
+        stem = _stem(read.state)  # what the file tells, where the network has a choice
+        if spec.stem == "auto" and stem not in ("auto", encoder.stem) and has_stem(encoder.backbone):
+            encoder = build_encoder(known_arch(arch), size, stem)
         fill(encoder.backbone, read.state, spec.filename)
     except (WeightsError, ValueError) as error:
         raise ImportFailed(str(error)) from error
