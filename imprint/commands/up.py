@@ -81,8 +81,7 @@ def welcome(plan: Plan) -> None:
         "",
         "[dim]Ctrl-C stops it; running jobs write a checkpoint and go on at the next start.[/dim]",
     ]
-    for line in lines:
-        screen.print(line, soft_wrap=True)
+    screen.print("\n".join(lines), soft_wrap=True)  # at once: who waits for its first line may read the others
 
 
 def example_folder(plan: Plan) -> str:
