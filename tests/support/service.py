@@ -107,8 +107,9 @@ class Service:
                 os.killpg(pid, signal.SIGKILL)
         return left
 
-    def until(self, true: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
-        """The first true answer; a service that does not listen yet has not answered. Fails with the logs' ends."""
+    def until(self, true: Callable[[], Any], what: str, seconds: float = PATIENCE, every: float = 0.02) -> Any:
+        """The first true answer; asks `every` so many seconds. A service that does not listen yet has not answered. Fails with
+        the logs' ends."""
         deadline = time.monotonic() + seconds
         while True:
             with contextlib.suppress(httpx.TransportError):
@@ -117,7 +118,7 @@ class Service:
             if time.monotonic() > deadline:
                 logs = "\n".join(f"--- {log.name}\n{log.read_text()[-2000:]}" for log in sorted(self.folder.glob("*.log")))
                 pytest.fail(f"not within {seconds:g} s: {what}\n{logs}")
-            time.sleep(0.02)
+            time.sleep(every)
 
     # Jobs, seen from outside
 
@@ -126,7 +127,7 @@ class Service:
 
     def ended(self, job_id: str) -> Job:
         """The job once it is final."""
-        found: Job = self.until(lambda: (job := self.job(job_id)).final and job, f"{job_id} ends")
+        found: Job = self.until(lambda: (job := self.job(job_id)).final and job, f"{job_id} ends", every=0.1)
         return found
 
     def succeeded(self, job_id: str) -> Job:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from support.composed import free_port
 from support.journeys import Undisturbed, draw_pictures, spec
@@ -23,6 +24,13 @@ class Real:
     """From its start to its end."""
 
 
+def brief() -> dict[str, Any]:
+    """The body of POST /jobs for a job shorter than those of the journeys: a second and a half of training."""
+    sections = spec(max_epochs=16, checkpoint_every_seconds=0.1)
+    sections["evaluate"] = {"every_epochs": 8}
+    return sections
+
+
 @contextlib.contextmanager
 def real(folder: Path) -> Iterator[Real]:
     """Broker, API, one worker; `python -m ssl_core` as the trainer."""
@@ -32,7 +40,7 @@ def real(folder: Path) -> Iterator[Real]:
         service.start_broker()
         service.start_api()
         service.start_worker()
-        job = service.client.submit(**spec())
+        job = service.client.submit(**brief())
         began = time.monotonic()
         service.until(lambda: service.job(job.id).progress.step, "the first step")
         first = time.monotonic() - began

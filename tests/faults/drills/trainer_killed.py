@@ -7,13 +7,13 @@ import random
 import time
 
 from faults.drill import Drill
-from faults.drills.real import Real, real
-from support.journeys import assert_same_weights, spec
+from faults.drills.real import Real, brief, real
+from support.journeys import assert_same_weights
 
 
 def trial(place: Real, dice: random.Random, number: int) -> None:
     service = place.service
-    job_id = service.client.submit(**spec()).id
+    job_id = service.client.submit(**brief()).id
     service.until(lambda: service.trainers(job_id), "the trainer runs")
     time.sleep(dice.uniform(0, 0.95 * place.seconds))
     with contextlib.suppress(ValueError, ProcessLookupError):  # it has ended before: nothing was disturbed

@@ -7,14 +7,13 @@ import contextlib
 import json
 import os
 import random
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from faults.drill import Drill
 from faults.seams import Seams
+from faults.warm import Warm
 from support.journeys import draw_pictures, spec
 
 PATIENCE = 120
@@ -29,11 +28,14 @@ class Bare:
     product: Callable[[Path], object]
     """What an attempt's folder holds in the end, to be compared."""
     seams: Seams = field(init=False)
+    warm: Warm = field(init=False)
     expected: object = None
     runs: int = 0
 
     def __post_init__(self) -> None:
         self.seams = Seams(self.folder / "site")
+        path = f"{self.seams.folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+        self.warm = Warm({**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path})
         self.seams.record(lambda: self.run(self.folder / "undisturbed", 1))
         log = (self.folder / "undisturbed" / "1" / "log.txt").read_text()
         assert any("fsync in ssl_core" in name for name in self.seams.names), log
@@ -43,13 +45,12 @@ class Bare:
         """Its exit status."""
         out = home / str(attempt)
         out.mkdir(parents=True)
-        command = [sys.executable, "-P", "-m", "ssl_core", str(self.folder / "spec.json"), "--out", str(out), *self.words]
-        command += ["--cache", str(home / "cache")]
-        command += [word for number in range(attempt - 1, 0, -1) for word in ("--resume", str(home / str(number)))]
-        env = {**os.environ, "OMP_NUM_THREADS": "1"}
-        env["PYTHONPATH"] = f"{self.seams.folder}{os.pathsep}{env.get('PYTHONPATH', '')}"
-        with (out / "log.txt").open("wb") as log:
-            return subprocess.run(command, env=env, stdout=log, stderr=log, timeout=PATIENCE, start_new_session=True).returncode
+        words = [str(self.folder / "spec.json"), "--out", str(out), *self.words, "--cache", str(home / "cache")]
+        words += [word for number in range(attempt - 1, 0, -1) for word in ("--resume", str(home / str(number)))]
+        return self.warm.run(words, out / "log.txt", PATIENCE)
+
+    def close(self) -> None:
+        self.warm.close()
 
 
 @contextlib.contextmanager
@@ -58,7 +59,8 @@ def pretraining(folder: Path) -> Iterator[Bare]:
     sections = spec(max_epochs=8, checkpoint_every_seconds=0.05)
     sections["evaluate"] = {"every_epochs": 4}
     (folder / "spec.json").write_text(json.dumps(sections))
-    yield Bare(folder, ["--data-root", str(folder / "data")], _encoder)
+    with contextlib.closing(Bare(folder, ["--data-root", str(folder / "data")], _encoder)) as place:
+        yield place
 
 
 @contextlib.contextmanager
@@ -70,7 +72,9 @@ def embedding(folder: Path) -> Iterator[Bare]:
         data = {"source": "folder", "path": "pictures", "size": 16}
         sections = {"kind": "embed", "encoder": "enc_01JZ8X3M6Q4T9V2B7C5D8E1F0G", "data": data, "shard_images": 16}
         (folder / "spec.json").write_text(json.dumps(sections))
-        yield Bare(folder, ["--data-root", str(before / "data"), "--encoder", str(encoder)], _vectors)
+        words = ["--data-root", str(before / "data"), "--encoder", str(encoder)]
+        with contextlib.closing(Bare(folder, words, _vectors)) as place:
+            yield place
 
 
 def _encoder(out: Path) -> object:
