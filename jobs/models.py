@@ -1,11 +1,15 @@
-"""The tables. Times are milliseconds since 1970 by the database's clock; JSON columns hold plain objects."""
+"""The tables. Times are milliseconds since 1970 by the database's clock; JSON columns hold plain objects.
+
+Rows name each other by id. A relationship is there only where rows of several tables are written in one go: it tells which must
+be there first.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, String, Text
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 _Id = String(32)
 _Owner = String(64)  # "": everybody
@@ -72,6 +76,7 @@ class JobLabel(Base):
     job_id: Mapped[str] = mapped_column(_Id, ForeignKey("jobs.id"), primary_key=True)
     key: Mapped[str] = mapped_column(String(100), primary_key=True)
     value: Mapped[str] = mapped_column(String(500))
+    job: Mapped[Job] = relationship(lazy="raise")
 
     __table_args__ = (Index("ix_job_labels_key_value", "key", "value", "job_id"),)
 
@@ -99,6 +104,7 @@ class Event(Base):
     at_ms: Mapped[int] = mapped_column(BigInteger)
     type: Mapped[str] = mapped_column(String(30))
     data: Mapped[dict[str, Any]] = mapped_column(JSON)
+    job: Mapped[Job] = relationship(lazy="raise")
 
     __table_args__ = (Index("ix_events_job", "job_id", "id"),)
 
@@ -256,5 +262,6 @@ class Tracking(Base):
     error: Mapped[str | None] = mapped_column(String(300))
     told_ms: Mapped[int | None] = mapped_column(BigInteger)
     settled: Mapped[bool] = mapped_column(default=False)  # all of a job at rest is there, or it was given up
+    job: Mapped[Job] = relationship(lazy="raise")
 
     __table_args__ = (Index("ix_trackings_due", "settled", "due_ms"),)

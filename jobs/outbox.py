@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from jobs.ids import new_id
 from jobs.models import Delivery, Job, Tracking, Webhook
+from jobs.together import once
 
 # An event of a job -> the type of the message. Others are for the job's own list.
 ANNOUNCED = {
@@ -42,8 +43,10 @@ def announce(session: Session, job: Job, now: int, event: str, data: dict[str, A
     listening = select(table.id, table.events).where(table.owner == job.owner, table.disabled_ms.is_(None))
     # Held until the commit: a webhook that is being deleted must not take the change of a job with it.
     held = listening.with_for_update(read=True, key_share=True)
-    found = [row.id for row in session.connection().execute(held) if type_ in row.events]
+    hooks = once(session, f"webhooks of {job.owner}", lambda: session.connection().execute(held).all())
+    found = [row.id for row in hooks if type_ in row.events]
     if found:
+        session.flush()  # the job may be new
         why = {name: value for name, value in data.items() if name not in _LONG}
         body = message(type_, now, {"job": _told(job), "why": why})
         session.execute(insert(Delivery), [draft(webhook, type_, body, now, job.id) for webhook in found])

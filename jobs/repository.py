@@ -36,6 +36,7 @@ from jobs.records import (
 )
 from jobs.rows import find_job, job_record, made_by_key, must_have_dataset, note, remember_key, when
 from jobs.status import JobStatus, check
+from jobs.together import MOST, once
 
 
 class Repository(Lifecycle, Catalogue):
@@ -67,7 +68,7 @@ class Repository(Lifecycle, Catalogue):
         try:
 
             def made(session: Session) -> JobRecord:
-                now = self.database.now_ms(session)
+                now = once(session, "now", lambda: self.database.now_ms(session))
                 self._room(session, owner, max_queued)
                 must_have_dataset(session, draft.spec)
                 job = Job(
@@ -93,7 +94,6 @@ class Repository(Lifecycle, Catalogue):
                 )
                 remember_key(session, self.caller.owner, "job", draft.idempotency_key, draft.request_hash, job.id, now)
                 session.add(job)
-                session.flush()
                 session.add_all(JobLabel(job_id=job.id, key=key, value=value) for key, value in draft.labels.items())
                 session.add_all(Tracking(job_id=job.id, tracker=name, due_ms=now) for name in draft.tracking or {})
                 note(session, job, now, "created", {"by": self.caller.name, "notes": draft.notes})
@@ -118,8 +118,15 @@ class Repository(Lifecycle, Catalogue):
         if most is None:
             return
         queued = select(Job.id).where(Job.owner == owner, Job.status == JobStatus.QUEUED).order_by(Job.id)
-        if most <= 0 or session.connection().scalar(queued.offset(most - 1).limit(1)) is not None:
-            raise TooMany(f"{most} jobs wait in the queue already, the most that one owner may have there; cancel some, or wait")
+
+        def as_many_as(jobs: int) -> bool:
+            return jobs <= 0 or session.connection().scalar(queued.offset(jobs - 1).limit(1)) is not None
+
+        if once(session, f"queue of {owner}", lambda: as_many_as(most - MOST)):  # else there is room for all of the transaction
+            session.flush()
+            if as_many_as(most):
+                text = "jobs wait in the queue already, the most that one owner may have there; cancel some, or wait"
+                raise TooMany(f"{most} {text}")
 
     # Reading
 

@@ -34,6 +34,16 @@ class _Part:
     alone: bool = False  # the transaction with others failed, perhaps because of them
 
 
+def once(session: Session, name: str, find: Callable[[], T]) -> T:
+    """What was found before in this transaction under that name, or else is now: each question is a message to the database and
+    back, and the answer is the same for all who share a transaction."""
+    found: dict[str, Any] = session.info.setdefault("found", {})
+    if name not in found:
+        found[name] = find()
+    value: T = found[name]
+    return value
+
+
 class Together:
     """One for each database of a process."""
 

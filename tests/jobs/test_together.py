@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
-from jobs.errors import Unavailable
+from jobs.errors import TooMany, Unavailable
 from jobs.records import JobDraft
-from jobs.together import Together
+from jobs.repository import Repository
+from jobs.together import MOST, Together
+from jobs.trackings import Trackings
+from jobs.webhooks import Webhooks
 
 
 class Slow:
@@ -106,3 +109,60 @@ def test_jobs_at_once(repository, keys):
     with repository.database.read() as session:
         created = session.execute(text("SELECT job_id FROM events WHERE type = 'created'")).scalars().all()
     assert sorted(each for each in created if each in made) == sorted(set(made)), "each tells once that it was created"
+
+
+def shared(repository: Repository, monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any]) -> list[str]:
+    """The statements of one transaction in which everything is that `run` creates."""
+    statements: list[str] = []
+
+    def heard(connection: Any, cursor: Any, statement: str, *more: Any) -> None:
+        statements.append(statement.split()[0] + " " + statement.split("INTO ")[-1].split()[0])
+
+    event.listen(repository.database.engine, "before_cursor_execute", heard)
+    try:
+        with repository.database.write() as session, monkeypatch.context() as patched:
+            patched.setattr(repository.database, "together", lambda work: work(session))
+            run()
+    finally:
+        event.remove(repository.database.engine, "before_cursor_execute", heard)
+    return statements
+
+
+def test_a_shared_transaction_asks_and_writes_once_for_all(repository, monkeypatch):
+    draft = JobDraft(None, "pretrain", "simclr", {}, labels={"team": "a"})
+    said = shared(repository, monkeypatch, lambda: [repository.create(draft, max_queued=1000) for _ in range(10)])
+    assert len([each for each in said if each.startswith("SELECT")]) == 3, "the time, the queue, the webhooks"
+    assert said.count("INSERT jobs") == said.count("INSERT job_labels") == 1
+    one_by_one = repository.database.engine.dialect.name == "sqlite"  # which tells the id of one new row
+    assert said.count("INSERT events") == (10 if one_by_one else 1)
+    assert len(repository.list(labels={"team": "a"}, limit=100).data) == 10
+
+
+def test_trackers_and_webhooks_of_jobs_that_share_a_transaction(repository, monkeypatch):
+    hooks = Webhooks(repository.database)
+    _, hook = hooks.create("https://hooks.example/x", ["job.queued"])
+    draft = JobDraft(None, "pretrain", "simclr", {}, labels={"team": "a"}, tracking={"tensorboard": {}})
+    shared(repository, monkeypatch, lambda: [repository.create(draft) for _ in range(5)])
+    jobs = [job.id for job in repository.list(limit=100).data]
+    assert len(jobs) == len(hooks.deliveries(hook.id).data) == 5
+    assert all(len(Trackings(repository.database).of(job)) == 1 for job in jobs)
+
+
+@pytest.mark.parametrize("most", [3, MOST + 3])
+def test_a_shared_transaction_fills_the_queue_to_its_last_place(repository, monkeypatch, most):
+    draft = JobDraft(None, "pretrain", "simclr", {})
+
+    def create() -> None:
+        repository.create(draft, max_queued=most)
+
+    def fill() -> None:
+        for _ in range(min(most, MOST)):  # no transaction has more parts than that
+            create()
+
+    for _ in range(most - min(most, MOST)):
+        create()
+    shared(repository, monkeypatch, fill)
+    with pytest.raises(TooMany, match=f"{most} jobs wait"):
+        create()
+    with repository.database.read() as session:
+        assert session.scalar(text("SELECT count(*) FROM jobs")) == most
