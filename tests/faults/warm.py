@@ -15,7 +15,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-MODULES = ("ssl_core.train", "ssl_core.bulk.run", "ssl_core.export", "pyarrow.parquet", "torchvision.models")
+MODULES = (
+    *("ssl_core.train", "ssl_core.bulk.run", "ssl_core.export"),
+    *("torchvision.models", "timm", "openvino", "sklearn.linear_model", "pyarrow.parquet", "omegaconf"),
+)
 
 
 class Warm:
