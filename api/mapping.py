@@ -15,7 +15,7 @@ from api.indexing import pictures_of, vectors_of
 from api.map_files import Map, as_binary, as_csv, as_parquet, file_name
 from api.map_schemas import MapBody, MapCreate, MapExport, MapFolder, MapGroups, MapPicture, MapPoints
 from api.planned import Planned, measured
-from api.thumbnails import jpeg, root_of
+from api.thumbnails import jpeg, pictures_root
 from jobs.records import JobRecord
 from ssl_core.mapping.table import MAP, MapCorrupt, read_map
 from ssl_core.spec.map import MapSpec
@@ -153,7 +153,7 @@ def small(job_id: JobId, row: int, services: ServicesDep) -> Response:
     record, found = _open(job_id, services)
     (at,) = _rows(str(row), found)
     data = record.spec["data"]
-    content = jpeg(root_of(services, data), data, found.path(int(at)))
+    content = jpeg(pictures_root(services, data), data, found.path(int(at)))
     if content is None:
         raise Problem("not-found", f"The picture {row} of {job_id} is gone from the data root, or cannot be read.")
     return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})

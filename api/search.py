@@ -30,7 +30,7 @@ from api.search_schemas import (
     SearchBody,
 )
 from api.searched import Wanted, read
-from api.thumbnails import root_of, thumbnail
+from api.thumbnails import pictures_root, thumbnail
 from jobs.errors import NotFound
 from jobs.indexes import IndexPlace
 from jobs.status import TERMINAL
@@ -186,7 +186,7 @@ async def _by_picture(
 
 async def _shown(services: Services, index: PictureIndex, found: Sequence[Found], thumbnails: bool) -> list[Neighbour]:
     loop, data = asyncio.get_running_loop(), index.facts.data
-    root = root_of(services, data)
+    root = pictures_root(services, data)
     small: list[str | None] = [None] * len(found)
     if thumbnails:
         jobs = (loop.run_in_executor(services.decoders, thumbnail, root, data, each.path) for each in found[:MOST_THUMBNAILS])

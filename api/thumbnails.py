@@ -18,7 +18,7 @@ MOST_BYTES = 32 * 2**20
 QUALITY = 80
 
 
-def root_of(services: Services, data: dict[str, Any]) -> Path:
+def pictures_root(services: Services, data: dict[str, Any]) -> Path:
     """Below which the pictures lie that an index or a map is of: whoever may look at it may see them."""
     dataset = data.get("dataset")
     uploaded = services.uploads.place_of(dataset) if dataset else None

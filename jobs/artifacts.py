@@ -58,12 +58,6 @@ class Artifacts:
         folders = (self.attempt_folder(job_id, number) for number in range(attempt - 1, 0, -1))
         return [folder for folder in folders if folder.is_dir()]
 
-    def latest_attempt(self, job_id: str) -> Path | None:
-        """The folder of the newest attempt that has one."""
-        folder = self.job_folder(job_id)
-        numbers = [int(each.name) for each in folder.iterdir() if each.name.isdigit()] if folder.is_dir() else []
-        return folder / str(max(numbers)) if numbers else None
-
     def write_spec(self, job_id: str, spec: dict[str, Any]) -> Path:
         """The job's spec.json, replaced atomically."""
         path = self.job_folder(job_id) / "spec.json"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Self
 
-from sqlalchemy import ColumnElement, func, select, text
+from sqlalchemy import ColumnElement, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -51,12 +51,6 @@ class Repository(Lifecycle, Catalogue):
         with self.database.read() as session:
             session.execute(text("SELECT 1"))
         return True
-
-    def count_by_status(self) -> dict[str, int]:
-        """How many jobs there are in each state."""
-        with self.database.read() as session:
-            rows = session.execute(select(Job.status, func.count()).group_by(Job.status)).all()
-        return {status.value: 0 for status in JobStatus} | {status: count for status, count in rows}
 
     # Submission
 

@@ -118,7 +118,7 @@ class TestOwners:
                 ask(job)
         with pytest.raises(NotFound):
             bob.share(job, True)
-        assert bob.count_by_status()["queued"] == 0 and alice.count_by_status()["queued"] == 1
+        assert bob.list(status="queued").data == [] and len(alice.list(status="queued").data) == 1
 
     def test_shared_is_seen_and_changed_by_its_owner_only(self, repository: Repository) -> None:
         alice, bob = repository.on_behalf_of(ALICE), repository.on_behalf_of(BOB)

@@ -102,12 +102,6 @@ class TestList:
         assert [job.id for job in page.data] == [wanted.id] and not page.has_more
         assert repository.list(labels={"team": "' OR 1=1 --"}).data == []
 
-    def test_count_by_status(self, repository: Repository, submit: Submit, running: Running) -> None:
-        submit()
-        running()
-        counts = repository.count_by_status()
-        assert counts == {"queued": 1, "running": 1, "paused": 0, "succeeded": 0, "failed": 0, "cancelled": 0}
-
 
 class TestMetrics:
     def points(self, repository: Repository, running: Running, steps: range, names: list[str]) -> str:
