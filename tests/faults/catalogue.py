@@ -18,6 +18,7 @@ from faults.drills import (
     postgres_down,
     postgres_frozen,
     runner_frozen,
+    trainer_alone,
     trainer_crashes,
     trainer_killed,
     trainer_seams,
@@ -31,6 +32,8 @@ DRILLS: dict[str, Drill] = {
     for drill in (
         trainer_killed.DRILL,
         checkpoint_damaged.DRILL,
+        trainer_alone.KILLED,
+        trainer_alone.DAMAGED,
         trainer_seams.DRILL,
         trainer_seams.EMBED,
         group_killed.DRILL,

@@ -26,7 +26,17 @@ def where() -> Iterator[Places]:
 
 # Twenty seconds a trial and more: left to `make faults`. Kills of trainers and damaged checkpoints have shorter tests elsewhere.
 SLOW = frozenset(
-    {"trainer_killed", "trainer_seams", "checkpoint_damaged", "disk_full", "postgres_down", "broker_attacked", "outbound_killed"}
+    {
+        "alone_killed",
+        "alone_damaged",
+        "trainer_killed",
+        "trainer_seams",
+        "checkpoint_damaged",
+        "disk_full",
+        "postgres_down",
+        "broker_attacked",
+        "outbound_killed",
+    }
 )
 
 

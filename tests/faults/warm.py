@@ -27,15 +27,23 @@ class Warm:
     def __init__(self, env: dict[str, str]) -> None:
         """env: of every run, too."""
         command = [sys.executable, "-P", __file__]
-        self._process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
 
-    def run(self, words: list[str], log: Path, patience: float) -> int:
-        """The exit status of `python -m ssl_core WORDS`, negative for a signal. Raises TimeoutError."""
-        assert self._process.stdin is not None and self._process.stdout is not None
+    def start(self, words: list[str], log: Path) -> int:
+        """Begin `python -m ssl_core WORDS`, whose output goes to `log`; gives the process's id."""
+        assert self._process.stdin is not None
         self._process.stdin.write(json.dumps([words, str(log)]).encode() + b"\n")
         self._process.stdin.flush()
+        return self._told(60)
+
+    def end(self, patience: float) -> int:
+        """Its exit status, negative for a signal. Raises TimeoutError."""
+        return self._told(patience)
+
+    def _told(self, patience: float) -> int:
+        assert self._process.stdout is not None
         if not select.select([self._process.stdout], [], [], patience)[0]:
-            raise TimeoutError(f"not within {patience:g} s: {' '.join(words)}")
+            raise TimeoutError(f"a trainer: not within {patience:g} s")
         return int(self._process.stdout.readline())
 
     def close(self) -> None:
@@ -44,7 +52,7 @@ class Warm:
 
 
 def main() -> None:
-    """One run for each line of the standard input; its status is a line of the standard output."""
+    """One run for each line of the standard input; its id and its status are lines of the standard output."""
     for name in MODULES:
         importlib.import_module(name)
     for line in sys.stdin:
@@ -52,6 +60,7 @@ def main() -> None:
         pid = os.fork()
         if pid == 0:
             become(words, log)
+        print(pid, flush=True)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         print(status, flush=True)
 

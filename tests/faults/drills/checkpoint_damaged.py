@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from faults import replay
+from faults.damage import damage
 from faults.drill import Drill
 from faults.drills.real import Real, brief, real
 from support.journeys import assert_same_weights
-
-HOW = ("bit flipped", "truncated", "empty", "no checksum", "another's checksum")
 
 
 @contextlib.contextmanager
@@ -41,19 +40,7 @@ def trial(place: Real, dice: random.Random, number: int) -> None:
     service.client.pause(job_id)
     service.until(lambda: service.job(job_id).status == "paused", "the job is paused")
     older, newest = sorted(folder.glob("step-*.ckpt"))
-    checksum = newest.with_name(newest.name + ".sha256")
-    how, content = HOW[number % len(HOW)], bytearray(newest.read_bytes())
-    if how == "bit flipped":
-        content[dice.randrange(len(content))] ^= 1 << dice.randrange(8)
-        newest.write_bytes(content)
-    elif how == "truncated":
-        newest.write_bytes(content[: dice.randrange(1, len(content))])
-    elif how == "empty":
-        newest.write_bytes(b"")
-    elif how == "no checksum":
-        checksum.unlink()
-    else:
-        checksum.write_text(older.with_name(older.name + ".sha256").read_text().replace(older.name, newest.name))
+    how = damage(older, newest, dice, number)
     service.client.resume(job_id)
     job = service.succeeded(job_id)
     (resumed,) = service.history(job_id, "resumed")
