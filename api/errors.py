@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 
-from jobs.errors import Conflict, Fenced, JobsError, KeyReused, NotAllowed, NotFound, TooMany, Unavailable
+from jobs.errors import Conflict, Fenced, JobsError, KeyReused, NoRoom, NotAllowed, NotFound, TooMany, Unavailable
 from ssl_core.spec.base import explain
 
 log = logging.getLogger("api")
@@ -183,6 +183,7 @@ _JOBS_KINDS: dict[type[JobsError], str] = {
     Fenced: "conflict",
     NotAllowed: "forbidden",
     TooMany: "busy",
+    NoRoom: "too-large",
 }
 
 

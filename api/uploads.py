@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from fastapi import Request
@@ -23,10 +24,11 @@ from api.errors import Problem, invalid
 from api.jobs import first_of, idempotency_key
 from api.middleware import drain
 from api.zip_form import ZipForm
+from jobs.errors import NoRoom
 from jobs.ids import new_id
 from jobs.records import DatasetDraft, DatasetRecord
 from jobs.uploads import DiskFull, InUse, Uploads, is_full
-from ssl_core.data.archive import BadArchive, Limits, TooLarge, read_archive
+from ssl_core.data.archive import Archive, BadArchive, Limits, TooLarge, read_archive
 from ssl_core.data.errors import DataError
 from ssl_core.data.sources import describe
 from ssl_core.data.unpack import Unpacked, unpack
@@ -71,6 +73,7 @@ async def upload(request: Request, services: Services) -> tuple[DatasetRecord, b
     with _one_more(services), first_of(services, f"dataset {key}" if key else None), _problems(), begun as file:
         keep = False
         try:
+            await run_in_threadpool(_must_have_room, services, key)
             fields = await _receive(request, services, file, asked.offset, kind == FORM)
             title = validated(UploadQuery, from_strings(UploadQuery, {**fields, **request.query_params})).name
             if title is None:
@@ -167,24 +170,12 @@ def _finish(services: Services, file: BinaryIO, name: str, key: str | None) -> t
     found = services.repository.find_dataset_by_key(key, request_hash) if key else None
     if found is not None:
         return found, True
-    limits = Limits(unpacked=int(services.settings.unpacked_bytes))
+    limits = Limits(unpacked=_room(services))
     archive = read_archive(file, limits)
     services.uploads.need(min(sum(archive.sizes), limits.unpacked))
     dataset_id = new_id("ds")
-    written = 0
-
-    def before_writing(size: int) -> None:
-        nonlocal written
-        written += size
-        if written >= 64 * PIECE:
-            services.uploads.need(written)
-            written = 0
-
     with services.uploads.unpacking(dataset_id) as folder:
-        unpacked = unpack(file, archive, folder, limits, before_writing)
-        if not unpacked.kept:
-            others = f" ({unpacked.left_out:,} other files, such as {unpacked.examples[0]!r})" if unpacked.left_out else ""
-            raise BadArchive(f"the archive holds no pictures{others}")
+        unpacked = _unpacked(services, file, archive, folder, limits)
         facts = describe(FolderData(path="."), folder)
         services.uploads.publish(dataset_id, folder)
     known = {
@@ -196,13 +187,54 @@ def _finish(services: Services, file: BinaryIO, name: str, key: str | None) -> t
     }
     try:
         draft = DatasetDraft(name, ".", known, idempotency_key=key, request_hash=request_hash, id=dataset_id)
-        record = services.repository.create_dataset(draft)
+        record = services.repository.create_dataset(draft, owner_bytes=services.settings.owner_bytes)
     except BaseException:
         services.uploads.remove(dataset_id)
         raise
     if record.id != dataset_id:  # another process has done the same
         services.uploads.remove(dataset_id)
     return record, record.id != dataset_id
+
+
+def _must_have_room(services: Services, key: str | None) -> None:
+    """Before anything comes. Raises Problem 413; what was uploaded with this key is answered all the same."""
+    if key is not None and services.repository.dataset_made_by_key(key) is not None:
+        return
+    try:
+        _room(services)
+    except NoRoom as error:
+        raise Problem("too-large", f"{error}.") from None
+
+
+def _room(services: Services) -> int:
+    """Bytes that the pictures of an archive may have. Raises NoRoom where the owner has used up all."""
+    most, owner_bytes = int(services.settings.unpacked_bytes), services.settings.owner_bytes
+    return most if owner_bytes is None else min(most, services.repository.room_for_uploads(owner_bytes))
+
+
+def _unpacked(services: Services, file: BinaryIO, archive: Archive, folder: Path, limits: Limits) -> Unpacked:
+    """The pictures of an archive, in `folder`. Raises BadArchive, DiskFull."""
+    written = 0
+
+    def before_writing(size: int) -> None:
+        nonlocal written
+        written += size
+        if written >= 64 * PIECE:
+            services.uploads.need(written)
+            written = 0
+
+    try:
+        unpacked = unpack(file, archive, folder, limits, before_writing)
+    except TooLarge:
+        if limits.unpacked == services.settings.unpacked_bytes:
+            raise
+        may = f"one owner's uploaded pictures may have {services.settings.owner_bytes:,} bytes together"
+        left = f"{limits.unpacked:,} are left, and these are more; delete a dataset that you no longer need"
+        raise TooLarge(f"{may}; {left}") from None
+    if not unpacked.kept:
+        others = f" ({unpacked.left_out:,} other files, such as {unpacked.examples[0]!r})" if unpacked.left_out else ""
+        raise BadArchive(f"the archive holds no pictures{others}")
+    return unpacked
 
 
 def _about(unpacked: Unpacked, digest: str, size: int) -> dict[str, object]:
@@ -238,7 +270,7 @@ def _problems() -> Iterator[None]:
         raise Problem("conflict", detail, headers={"Retry-After": "1"}) from None
     except DiskFull as full:
         raise Problem("disk-full", f"{full}.") from None
-    except TooLarge as error:
+    except (TooLarge, NoRoom) as error:
         raise Problem("too-large", f"{error}.") from None
     except BadArchive as error:
         raise invalid([("", str(error))]) from None

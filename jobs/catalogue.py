@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from jobs.access import USER, Caller, must_control, page
 from jobs.database import Database
-from jobs.errors import Conflict, NotFound
+from jobs.errors import Conflict, NoRoom, NotFound
 from jobs.ids import new_id
 from jobs.models import Alias, Dataset, Encoder, IdempotencyKey, Job
 from jobs.records import AliasRecord, DatasetDraft, DatasetRecord, EncoderRecord, JobRecord, Page
@@ -132,10 +132,15 @@ class Catalogue:
             job = find_job(session, encoder.job_id)
             note(session, job, self.database.now_ms(session), "index_removed", {"by": self.caller.name})
 
-    def create_dataset(self, draft: DatasetDraft) -> DatasetRecord:
-        """Register a folder; with an idempotency key that did so before, that dataset. Raises KeyReused."""
+    def create_dataset(self, draft: DatasetDraft, *, owner_bytes: int | None = None) -> DatasetRecord:
+        """Register a folder; with an idempotency key that did so before, that dataset. Raises KeyReused, and NoRoom when the
+        owner's uploaded pictures would be more than `owner_bytes`.
+        """
         try:
             with self.database.write() as session:
+                if owner_bytes is not None:
+                    self.database.one_at_a_time(session, f"datasets of {self.caller.owner}")
+                    self._must_fit(draft.facts["archive"]["unpacked_bytes"], self._uploaded_bytes(session), owner_bytes)
                 now = self.database.now_ms(session)
                 row = Dataset(
                     id=draft.id or new_id("ds"),
@@ -155,6 +160,23 @@ class Catalogue:
             found = self.find_dataset_by_key(draft.idempotency_key, draft.request_hash)
             assert found is not None
             return found
+
+    def room_for_uploads(self, owner_bytes: int) -> int:
+        """How much more the uploaded pictures of the caller's owner may have, at least one byte. Raises NoRoom."""
+        with self.database.read() as session:
+            used = self._uploaded_bytes(session)
+        self._must_fit(1, used, owner_bytes)
+        return owner_bytes - used
+
+    @staticmethod
+    def _must_fit(size: int, used: int, owner_bytes: int) -> None:
+        if used + size > owner_bytes:
+            may = f"one owner's uploaded pictures may have {owner_bytes:,} bytes together, and yours have {used:,}"
+            raise NoRoom(f"{may}; delete a dataset that you no longer need")
+
+    def _uploaded_bytes(self, session: Session) -> int:
+        size = Dataset.facts["archive", "unpacked_bytes"].as_integer()
+        return int(session.connection().scalar(select(func.sum(size)).where(Dataset.owner == self.caller.owner)) or 0)
 
     def find_dataset_by_key(self, key: str, request_hash: str) -> DatasetRecord | None:
         """The dataset that this Idempotency-Key made. Raises KeyReused if the body was another."""

@@ -116,6 +116,12 @@ class Database:
             return connection.execute(query).first()
 
     @staticmethod
+    def one_at_a_time(session: Session, what: str) -> None:
+        """Until its end no other transaction that says the same goes on. (SQLite has one writer at a time anyway.)"""
+        if session.get_bind().dialect.name == "postgresql":
+            session.connection().execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 0))"), {"what": what})
+
+    @staticmethod
     def now_ms(session: Session) -> int:
         """Milliseconds since 1970 by the database's clock, the only one that leases are measured with."""
         sqlite = session.get_bind().dialect.name == "sqlite"

@@ -6,6 +6,7 @@ JobsError
 ├── KeyReused        an Idempotency-Key came again with another body
 ├── NotAllowed       it is seen because it is shared, and belongs to somebody else
 ├── TooMany          so much waits already that no more is taken
+├── NoRoom           an owner's share of the disk is used up
 ├── Fenced           a later attempt has taken the job over: stop, and write nothing more
 └── Unavailable      the database cannot be reached
 """
@@ -35,6 +36,10 @@ class NotAllowed(JobsError):
 
 class TooMany(JobsError):
     """The limit is reached; the message says which."""
+
+
+class NoRoom(JobsError):
+    """The owner's share of the disk is used up; the message says how much it is."""
 
 
 class Fenced(JobsError):

@@ -33,6 +33,9 @@ class Settings(BaseSettings):
     )
     upload_bytes: ByteSize = Field(ByteSize(10 * 2**30), description="Most that an uploaded ZIP may have; more get 413.")
     unpacked_bytes: ByteSize = Field(ByteSize(40 * 2**30), description="Most that its pictures may have, unpacked.")
+    owner_bytes: ByteSize | None = Field(
+        None, description="Most that one owner's uploaded pictures may have together; more get 413. Default: the disk's room."
+    )
     upload_seconds: float = Field(6 * 3600, gt=0, description="An upload that has not arrived by then gets 408.")
     api_keys: Annotated[tuple[str, ...], NoDecode] = Field((), description="Comma-separated; empty: no key is asked for.")
     insecure: bool = Field(

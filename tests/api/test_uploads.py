@@ -193,6 +193,25 @@ class TestTooLarge:
         answer = post(small, zipped({"a.bmp": bmp}))
         assert answer.status_code == 413 and "unpacks to more" in answer.json()["detail"] and left(small) == set()
 
+    def test_an_owner_s_share(self, start, tmp_path):
+        """What is there counts, what is deleted does not; a request that is sent again is answered; nothing half stays."""
+        photo = png(1, 100)
+        with start(tmp_path, owner_bytes=3 * len(photo) - 1) as running:
+            one, two = zipped({"a.png": photo}), zipped({"a.png": photo, "b.png": photo})
+            first = post(running, one, headers={"Idempotency-Key": "first"})
+            assert first.status_code == 201
+            too_much = post(running, two)
+            assert too_much.status_code == 413, too_much.text
+            assert f"{3 * len(photo) - 1:,} bytes" in too_much.json()["detail"] and left(running) == set()
+            assert post(running, one, headers={"Idempotency-Key": "second"}).status_code == 201
+            assert post(running, zipped({"a.png": png(2, 8)})).status_code == 201  # the rest
+            for data in (one, two):
+                assert post(running, data).status_code == 413 and left(running) == set()
+            again = post(running, one, headers={"Idempotency-Key": "first"})
+            assert again.is_success and again.json() == first.json()
+            assert running.http.delete(f"/datasets/{first.json()['id']}").status_code == 204
+            assert post(running, one).status_code == 201
+
     def test_no_memory_for_it(self, start, tmp_path):
         """A hundred MiB go by; the process grows by less than a third of that."""
         with start(tmp_path) as running:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from jobs.errors import Conflict, KeyReused, NotFound
+from jobs.access import Caller
+from jobs.errors import Conflict, KeyReused, NoRoom, NotFound
 from jobs.records import Claim, DatasetDraft, EncoderDraft, JobDraft, JobRecord, Point, Report
 from jobs.repository import Repository
 
@@ -101,6 +103,42 @@ class TestList:
         page = repository.list(status="queued", method="byol", labels={"team": "a", "run": "1"})
         assert [job.id for job in page.data] == [wanted.id] and not page.has_more
         assert repository.list(labels={"team": "' OR 1=1 --"}).data == []
+
+
+class TestShareOfTheDisk:
+    def draft(self, size: int) -> DatasetDraft:
+        return DatasetDraft("x", ".", {"archive": {"unpacked_bytes": size}})
+
+    def test_of_each_owner(self, repository: Repository) -> None:
+        alice, bob = (repository.on_behalf_of(Caller(name, owner=name)) for name in ("alice", "bob"))
+        repository.create_dataset(DatasetDraft("a folder", "photos", {}))
+        assert alice.room_for_uploads(100) == 100
+        made = alice.create_dataset(self.draft(60), owner_bytes=100)
+        bob.create_dataset(self.draft(100), owner_bytes=100)
+        assert alice.room_for_uploads(100) == 40
+        with pytest.raises(NoRoom, match="have 100 bytes together, and yours have 60"):
+            alice.create_dataset(self.draft(41), owner_bytes=100)
+        alice.create_dataset(self.draft(40), owner_bytes=100)
+        with pytest.raises(NoRoom):
+            alice.room_for_uploads(100)
+        alice.delete_dataset(made.id)
+        assert alice.room_for_uploads(100) == 60
+
+    def test_at_once(self, repository: Repository) -> None:
+        """Many that would each fit: as many are taken as fit together."""
+        gate = threading.Barrier(8)
+
+        def create(_: int) -> bool:
+            gate.wait()
+            try:
+                repository.create_dataset(self.draft(30), owner_bytes=100)
+            except NoRoom:
+                return False
+            return True
+
+        with ThreadPoolExecutor(8) as threads:
+            assert sum(threads.map(create, range(8))) == 3
+        assert repository.room_for_uploads(100) == 10
 
 
 class TestMetrics:

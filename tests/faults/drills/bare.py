@@ -76,7 +76,7 @@ class Bare:
 @contextlib.contextmanager
 def pretraining(folder: Path) -> Iterator[Bare]:
     draw_pictures(folder / "data")
-    sections = spec(max_epochs=8, checkpoint_every_seconds=0.05)
+    sections = spec(max_epochs=8, checkpoint_every_seconds=0.1)
     sections |= {"encoder": {"arch": "timm/test_resnet"}, "evaluate": {"every_epochs": 4}}  # its smallest
     (folder / "spec.json").write_text(json.dumps(sections))
     with contextlib.closing(Bare(folder, ["--data-root", str(folder / "data")], _encoder)) as place:
