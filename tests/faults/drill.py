@@ -44,6 +44,8 @@ class Outcome:
     first: str = ""
     """Of the failures."""
     skipped: str = ""
+    interrupted: bool = False
+    """By Ctrl-C, within a trial that does not count."""
 
     def bound(self) -> str:
         """With 95 % confidence the fault does harm less often than this: 3/n where no trial failed (the rule of three)."""

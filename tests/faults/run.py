@@ -86,6 +86,9 @@ def try_out(
             outcome.skipped = str(reason)
             where.leave()
             break
+        except KeyboardInterrupt:
+            outcome.interrupted = True
+            break
         except (Exception, pytest.fail.Exception):  # of support.service; it is no Exception
             outcome.failures += 1
             text = traceback.format_exc()
@@ -119,6 +122,8 @@ def main() -> int:
             drill = DRILLS[name]
             trials = arguments.trials or drill.quick
             outcomes.append(try_out(drill, trials, arguments.seed, where, _progress, arguments.seconds))
+            if outcomes[-1].interrupted:  # hours may have gone into what is known by then
+                break
     print(table(outcomes))
     return 1 if any(outcome.failures for outcome in outcomes) else 0
 

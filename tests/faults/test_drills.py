@@ -5,6 +5,7 @@ These take seconds each, not less than five in all: real processes are started, 
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -57,6 +58,16 @@ def test_no_trial_begins_when_its_time_is_over() -> None:
     with places() as where:
         assert 1 <= try_out(slow, 100, 0, where, seconds=0.12).trials <= 3
         assert try_out(slow, 3, 0, where).trials == 3
+
+
+def test_ctrl_c_ends_a_drill_with_what_is_known() -> None:
+    def third(place: object, dice: random.Random, number: int) -> None:
+        if number == 2:
+            raise KeyboardInterrupt
+
+    with places() as where:
+        outcome = try_out(Drill("d", "", "", nullcontext, third), 5, 0, where)
+    assert outcome.interrupted and outcome.trials == 2 and outcome.failures == 0
 
 
 def test_the_table_says_how_sure_one_may_be() -> None:
