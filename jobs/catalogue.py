@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy import BigInteger, ColumnElement, cast, delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -175,7 +175,7 @@ class Catalogue:
             raise NoRoom(f"{may}; delete a dataset that you no longer need")
 
     def _uploaded_bytes(self, session: Session) -> int:
-        size = Dataset.facts["archive", "unpacked_bytes"].as_integer()
+        size = cast(Dataset.facts["archive", "unpacked_bytes"].as_string(), BigInteger)  # PostgreSQL's integers end at 2 GiB
         return int(session.connection().scalar(select(func.sum(size)).where(Dataset.owner == self.caller.owner)) or 0)
 
     def find_dataset_by_key(self, key: str, request_hash: str) -> DatasetRecord | None:

@@ -123,6 +123,8 @@ class TestShareOfTheDisk:
             alice.room_for_uploads(100)
         alice.delete_dataset(made.id)
         assert alice.room_for_uploads(100) == 60
+        alice.create_dataset(self.draft(3 * 2**40), owner_bytes=2**42)
+        assert alice.room_for_uploads(2**42) == 2**40 - 40
 
     def test_at_once(self, repository: Repository) -> None:
         """Many that would each fit: as many are taken as fit together."""
