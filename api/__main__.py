@@ -16,7 +16,8 @@ from fastapi import FastAPI
 from api.main import create_app
 from api.protocol import bounded
 from jobs import logs
-from jobs.errors import Unavailable
+from jobs.database import migrate
+from jobs.errors import JobsError
 from jobs.keys import any_stored
 from jobs.settings import Settings, get_settings
 from ssl_core.data.machine import few_arenas, share_processors
@@ -70,9 +71,13 @@ def main() -> int:
     logs.set_up(settings)
     logging.captureWarnings(True)
     try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        migrate(settings.database_url)
         why = refusal(settings)
-    except Unavailable as error:
-        why = f"Whether there are API keys cannot be told: {error}"
+    except JobsError as error:
+        why = f"The API does not start: {error}"
+    except OSError as error:
+        why = f"The API does not start: {error.filename}: {error.strerror}"
     if why is not None:
         print(why, file=sys.stderr)
         return 2

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,8 @@ def make(settings: Settings) -> Plan:
         Child("worker", [*python, "worker"], env, logs / "worker.log", settings.grace_seconds + 10),
     ]
     if path:
-        config = broker.write_config(run, path, home / "broker")
+        with _usable(home):
+            config = broker.write_config(run, path, home / "broker")
         children.insert(
             0, Child("broker", [broker.binary(), str(config)], dict(os.environ), logs / "broker.log", BROKER_PATIENCE)
         )
@@ -80,14 +82,21 @@ def make(settings: Settings) -> Plan:
 def prepare_home(settings: Settings) -> Path:
     """The home with its run and logs folders, made where they are missing. Raises StackError."""
     home = settings.home.resolve()
-    try:
+    with _usable(home):
         (home / "logs").mkdir(parents=True, exist_ok=True)
         broker.private_folder(home / "run")
-    except OSError as error:
-        raise StackError(
-            f"cannot use {home} as the home: {error.strerror}", "choose another with --home or IMPRINT_HOME"
-        ) from error
     return home
+
+
+@contextlib.contextmanager
+def _usable(home: Path) -> Iterator[None]:
+    """Raises StackError for what the system refuses."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = "make room there, or choose another" if full else "choose another"
+        raise StackError(f"cannot use {home} as the home: {error.strerror}", f"{hint} with --home or IMPRINT_HOME") from error
 
 
 def check_exposure(settings: Settings) -> None:
@@ -115,7 +124,8 @@ def check_data_root(settings: Settings, home: Path) -> Path:
     """The folder of the user's pictures. Our own default is made; a folder that the user named must exist."""
     root = Path(settings.data_root).resolve()
     if root.is_relative_to(home):
-        root.mkdir(parents=True, exist_ok=True)
+        with _usable(home):
+            root.mkdir(parents=True, exist_ok=True)
     if not root.is_dir():
         raise StackError(
             f"the data root {root} is not a folder", "name the folder of your pictures with --data or IMPRINT_DATA_ROOT"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import threading
 import time
@@ -29,6 +30,7 @@ QUICK = 10.0  # a child that lives shorter than this died quickly
 QUICK_DEATHS = 5  # that many in a row, and we give up
 DOUBLE_TAP = 0.5  # seconds in which a second signal is the same one, delivered twice (to the group, and passed on)
 TICK = 0.2
+FULL = 2**20  # bytes; a disk with less is full: what a child had to say about it may not have fitted
 
 Say = Callable[[str], None]
 
@@ -193,4 +195,6 @@ def how_it_ended(child: Child) -> str:
 
 def died(child: Child, how_often: str = "while starting") -> StackError:
     tail = "\n".join(f"    {line}" for line in child.tail().splitlines())
-    return StackError(f"{child.name} {how_it_ended(child)}, {how_often}; the end of {child.log}:\n{tail}")
+    full = shutil.disk_usage(child.log.parent).free < FULL
+    hint = f"the disk of {child.log.parent} is full: make room there" if full else ""
+    return StackError(f"{child.name} {how_it_ended(child)}, {how_often}; the end of {child.log}:\n{tail}".rstrip(), hint)

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, Executable, Row, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.sql.base import ExecutableOption
 
-from jobs.errors import Unavailable
+from jobs.errors import Unavailable, Unusable
 from jobs.together import Together
 
 if TYPE_CHECKING:
@@ -205,7 +205,9 @@ def _sqlite(url: Any) -> Engine:
 
 
 def migrate(url: str) -> None:
-    """Bring the schema up to date. Safe when several processes start at once: one migrates, the others wait."""
+    """Bring the schema up to date. Safe when several processes start at once: one migrates, the others wait. Raises Unavailable,
+    and Unusable.
+    """
     database = connect(url)
     try:
         with _unavailable():
@@ -237,5 +239,17 @@ def alembic_config(engine: Engine) -> Config:
 
 def _upgrade(engine: Engine) -> None:
     from alembic import command
+    from alembic.util import CommandError
 
-    command.upgrade(alembic_config(engine), "head")
+    try:
+        command.upgrade(alembic_config(engine), "head")
+    except CommandError as error:
+        if "Can't locate revision" not in str(error):
+            raise
+        text = "a newer version of Imprint made the database: start that one, or restore the backup from before the upgrade"
+        raise Unusable(text) from error
+    except DatabaseError as error:
+        if isinstance(error, OperationalError) or engine.dialect.name != "sqlite":
+            raise
+        text = f"{engine.url.database} is damaged, or no database: {error.orig}; restore it from a backup"
+        raise Unusable(text) from error

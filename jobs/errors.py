@@ -8,7 +8,8 @@ JobsError
 ├── TooMany          so much waits already that no more is taken
 ├── NoRoom           an owner's share of the disk is used up
 ├── Fenced           a later attempt has taken the job over: stop, and write nothing more
-└── Unavailable      the database cannot be reached
+├── Unavailable      the database cannot be reached
+└── Unusable         the database is damaged, or of a newer version
 """
 
 from __future__ import annotations
@@ -48,3 +49,7 @@ class Fenced(JobsError):
 
 class Unavailable(JobsError):
     """The database does not answer."""
+
+
+class Unusable(JobsError):
+    """The database is there and must not be worked with; the message says why, and what to do."""

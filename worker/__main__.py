@@ -8,7 +8,7 @@ from typing import Any
 
 from jobs import logs, tracing
 from jobs.database import migrate
-from jobs.errors import JobsError
+from jobs.errors import JobsError, Unusable
 from jobs.settings import get_settings
 
 
@@ -21,9 +21,13 @@ def main() -> int:
     settings = get_settings()
     logs.set_up(settings)  # again when Celery asks for it; before that it warns
     logging.captureWarnings(True)
-    settings.home.mkdir(parents=True, exist_ok=True)
     try:
+        settings.home.mkdir(parents=True, exist_ok=True)
         migrate(settings.database_url)
+    except OSError as error:
+        sys.exit(f"the worker does not start: {error.filename}: {error.strerror}")
+    except Unusable as error:
+        sys.exit(f"the worker does not start: {error}")
     except JobsError as error:
         sys.exit(f"the worker ends, to be started again: {error}")
     import celery.apps.worker

@@ -111,7 +111,7 @@ def _keys(home: Path | None) -> Keys:
     from imprint import plan, running
     from imprint.errors import ImprintError
     from jobs.database import connect, migrate
-    from jobs.errors import Unavailable
+    from jobs.errors import JobsError
     from jobs.keys import Keys
 
     stack = None if home is not None else running.find()
@@ -121,7 +121,7 @@ def _keys(home: Path | None) -> Keys:
         if settings.database_url.startswith("sqlite"):
             console(stderr=True).print(f"keys of {settings.home}", style="dim", markup=False, soft_wrap=True)
         return Keys(connect(settings.database_url))
-    except (Unavailable, OSError) as error:
+    except (JobsError, OSError) as error:
         raise ImprintError(f"the database of {settings.home} cannot be used: {error}") from None
 
 

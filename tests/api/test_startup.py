@@ -10,6 +10,7 @@ import sys
 import time
 
 import httpx
+import pytest
 
 FORBIDDEN = ("torch", "torchvision", "pytorch_lightning", "lightning", "sklearn", "timm", "pandas", "scipy")
 
@@ -55,6 +56,17 @@ def test_livez_at_once_and_a_clean_stop(tmp_path, record_property):
             process.kill()
             process.wait()
         process.stderr.close()
+
+
+@pytest.mark.parametrize("program", ["api", "worker"])
+def test_what_is_wrong_with_the_home_is_one_sentence(tmp_path, program):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "imprint.db").write_bytes(b"no database" * 1000)
+    for home, word in ((tmp_path / "file", "file"), (tmp_path, "imprint.db is damaged")):
+        environment = {**os.environ, "IMPRINT_HOME": str(home), "IMPRINT_DATABASE_URL": "", "IMPRINT_PORT": "1"}
+        done = subprocess.run([sys.executable, "-m", program], env=environment, capture_output=True, text=True, timeout=60)
+        assert done.returncode in (1, 2) and word in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
+        assert "does not start" in done.stderr
 
 
 def test_refuses_to_listen_to_strangers(tmp_path):

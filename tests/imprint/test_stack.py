@@ -221,6 +221,38 @@ class TestRefusals:
         assert str(home) in self.refused(home)
 
 
+def test_a_damaged_database_is_named_without_a_traceback(home: Path) -> None:
+    home.mkdir()
+    (home / "imprint.db").write_bytes(b"no database" * 1000)
+    stack = Up(home)
+    try:
+        assert stack.ended() == 1
+    finally:
+        stack.close()
+    assert "imprint.db is damaged" in stack.said and "Traceback" not in stack.said
+
+
+@pytest.mark.parametrize("room", [0, 20_000])
+def test_a_full_disk_is_named(home: Path, room: int) -> None:
+    """None at all, or too little for whatever starts."""
+    home.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "imprint-test", home], capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"a small disk cannot be mounted: {done.stderr.strip()[:80]}")
+    try:
+        with (home / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+            filler.write(b"1" * (2**20 - room))
+            filler.write(b"1" * (2**20 - room))
+        stack = Up(home)
+        try:
+            assert stack.ended() == 1
+        finally:
+            stack.close()
+        assert "Traceback" not in stack.said and "make room there" in stack.said
+    finally:
+        subprocess.run(["umount", "--lazy", home], check=True)
+
+
 def test_a_child_that_cannot_start_is_explained_with_its_log(home: Path) -> None:
     stack = Up(home, IMPRINT_DATABASE_URL="postgresql://nobody@127.0.0.1:9/nothing")
     try:

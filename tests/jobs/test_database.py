@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
 
 from jobs.database import connect, migrate
-from jobs.errors import Unavailable
+from jobs.errors import Unavailable, Unusable
 from jobs.models import Base
 from jobs.records import JobDraft, JobRecord
 from jobs.repository import Repository
@@ -109,6 +109,23 @@ class TestMigrations:
         command.downgrade(alembic_config(database.engine), "base")
         assert inspect(database.engine).get_table_names() == ["alembic_version"]
         database.engine.dispose()
+
+    def test_of_a_newer_version_are_left_alone(self, url: str) -> None:
+        database = connect(url)
+        with database.write() as session:
+            session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        with pytest.raises(Unusable, match="a newer version of Imprint made the database"):
+            migrate(url)
+        with database.read() as session:
+            assert session.scalar(text("SELECT version_num FROM alembic_version")) == "9999"
+        database.engine.dispose()
+
+    def test_of_what_is_no_database(self, tmp_path: Path) -> None:
+        file = tmp_path / "imprint.db"
+        file.write_bytes(b"no database" * 1000)
+        with pytest.raises(Unusable, match=r"imprint\.db is damaged, or no database"):
+            migrate(f"sqlite:///{file}")
+        assert file.read_bytes() == b"no database" * 1000
 
 
 class TestSQLite:
