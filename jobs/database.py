@@ -9,15 +9,18 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, Executable, Row, create_engine, event, make_url, text
-from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import ORMExecuteState, Session
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.base import ExecutableOption
 
 from jobs.errors import Unavailable, Unusable
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 audit = logging.getLogger("audit")
 _BUSY_MS = 15_000
+_RESTED = 2.0  # seconds
 _IDLE_MS = 15_000  # our transactions are a few statements, never a pause
 _NETWORK = {
     "connect_timeout": 5,
@@ -168,13 +172,27 @@ def _postgres(url: URL) -> Engine:
     A worker whose machine is lost between two statements would otherwise keep its job's row locked, out of reach of every sweep,
     until TCP gives up on it after two hours.
     """
-    engine = create_engine(url, pool_pre_ping=True, pool_size=10, pool_timeout=10, connect_args=_NETWORK)
+    engine = create_engine(url, pool_size=10, pool_timeout=10, connect_args=_NETWORK)
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, record: Any) -> None:
         connection.execute(f"SET idle_in_transaction_session_timeout = {_IDLE_MS}")
         connection.execute(f"SET lock_timeout = {_BUSY_MS}")
         connection.commit()
+
+    @event.listens_for(engine, "checkin")
+    def rested(connection: Any, record: ConnectionPoolEntry) -> None:
+        record.info["rests_since"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def awake(connection: Any, record: ConnectionPoolEntry, proxy: Any) -> None:
+        """What has rested may have been closed meanwhile. To ask each time would double the messages of a short request: that a
+        server was started again is noticed by the first who meet it, and then no old connection is used any more."""
+        if time.monotonic() - record.info.get("rests_since", math.inf) > _RESTED:
+            try:
+                engine.dialect.do_ping(connection)
+            except engine.dialect.loaded_dbapi.Error as error:
+                raise InvalidatePoolError(str(error)) from error
 
     return engine
 

@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -223,6 +225,36 @@ class TestPostgreSQL:
         assert swept.get(job.id).status == "queued"
         for repository in (lost, swept):
             repository.database.engine.dispose()
+
+    @pytest.mark.parametrize(("rested", "failures"), [(0.0, 0), (1e9, 1)])
+    def test_connections_that_the_server_has_closed(
+        self, url: str, monkeypatch: pytest.MonkeyPatch, rested: float, failures: int
+    ) -> None:
+        """Those that have rested are asked first; else one request meets it, and no other: all old ones go with it."""
+        monkeypatch.setattr("jobs.database._RESTED", rested)
+        database, other = connect(url), connect(url)
+        repository = Repository(database)
+        with ThreadPoolExecutor(4) as threads:
+            gate = threading.Barrier(4)
+
+            def hold(_: int) -> None:
+                with database.read() as session:
+                    session.execute(text("SELECT 1"))
+                    gate.wait()
+
+            list(threads.map(hold, range(4)))
+        with other.write() as session:
+            closed = session.execute(text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid != pg_backend_pid()"))
+            assert len(closed.all()) >= 4
+        unavailable = 0
+        for _ in range(6):
+            try:
+                repository.ping()
+            except Unavailable:
+                unavailable += 1
+        assert unavailable == failures
+        for each in (database, other):
+            each.engine.dispose()
 
     def test_without_a_free_connection_is_unavailable(self, url: str) -> None:
         """As when all of them wait for a database that neither answers nor refuses."""
