@@ -1,9 +1,4 @@
-"""What torch.save wrote, read without running anything: tensors and plain values, and nothing else.
-
-A file of torch.save is a zip with a pickle in it, and a pickle is a program. This reader carries out the part of pickle's
-instructions that makes dicts, lists, numbers and texts; whatever the program wants to *call* is looked up in one table of our own
-functions, and a name that is not there ends the reading with a sentence that has the name. So a file can neither import nor call
-anything. (torch's own `weights_only` is as safe, but refuses what every Lightning checkpoint has beside its tensors.)
+"""What torch.save wrote, read without running anything (pickles.py): tensors and plain values, and nothing else.
 
 Tensors stay in the file until they are asked for.
 """
@@ -11,165 +6,20 @@ Tensors stay in the file until they are asked for.
 from __future__ import annotations
 
 import math
-import pickle
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ssl_core.importing.pickles import MOST_INT, Inert, Lazy, Reader, Refused
+
 MOST_PICKLE = 16 * 2**20  # bytes of data.pkl; that of a ResNet-152 with its optimiser has 300,000
 MOST_ENTRIES = 200_000
+MOST_PLAIN = 10_000  # values of hyper-parameters
 MOST_READ = 8  # times the size of the file: tensors may share memory, but not without end
-_DTYPES = {
-    "FloatStorage": torch.float32, "DoubleStorage": torch.float64, "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64, "IntStorage": torch.int32, "ShortStorage": torch.int16, "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8, "BoolStorage": torch.bool,
-}  # fmt: skip
-
-
-class Refused(ValueError):
-    """A file that is no checkpoint, or holds what is not read."""
-
-
-@dataclass(frozen=True)
-class Stored:
-    """Where a storage lies in the file."""
-
-    key: str
-    dtype: torch.dtype
-    count: int
-
-
-@dataclass(frozen=True)
-class Lazy:
-    """A tensor that has not been read."""
-
-    storage: Stored
-    offset: int
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
-
-
-class Inert:
-    """Something of a class that plays no part here; `state` is what it was made of, where that is plain."""
-
-    def __init__(self, name: str = "") -> None:
-        self.name, self.state = name, None
-
-
-@dataclass(frozen=True)
-class _Name:
-    """What a pickle gets when it names something: not the thing, but what we make when it is called."""
-
-    name: str
-    make: Callable[..., Any]
-
-
-def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Lazy:
-    plain = (offset, *size, *stride)
-    if (
-        not isinstance(storage, Stored)
-        or not all(type(value) is int and value >= 0 for value in plain)
-        or len(size) != len(stride)
-    ):
-        raise Refused("it holds a tensor whose description is damaged")
-    last = offset + sum((count - 1) * step for count, step in zip(size, stride, strict=True))
-    if math.prod(size) > storage.count or (math.prod(size) and last >= storage.count):
-        raise Refused("it holds a tensor that reaches beyond its memory")
-    return Lazy(storage, offset, tuple(size), tuple(stride))
-
-
-def _dict(*given: Any) -> dict[Any, Any]:
-    return dict(*given)
-
-
-def _first(value: Any, *_: Any) -> Any:
-    return value
-
-
-_CALLABLE: dict[str, Callable[..., Any]] = {
-    "collections.OrderedDict": _dict,
-    "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_parameter": _first,
-    "torch._utils._rebuild_parameter_with_state": _first,
-    "torch.Size": tuple,
-    "torch.device": lambda *given: str(given),
-    # Dicts with attributes, in which Lightning keeps hyper-parameters, by the names of its versions.
-    "pytorch_lightning.utilities.parsing.AttributeDict": _dict,
-    "pytorch_lightning.utilities.AttributeDict": _dict,
-    "lightning_fabric.utilities.data.AttributeDict": _dict,
-    "lightning.fabric.utilities.data.AttributeDict": _dict,
-}
-_INERT = ("argparse.Namespace", "pathlib.PosixPath", "pathlib.WindowsPath", "numpy.dtype", "numpy.core.multiarray.scalar",
-          "numpy._core.multiarray.scalar")  # fmt: skip
-_INERT_BELOW = (
-    "pytorch_lightning.callbacks.",
-    "lightning.pytorch.callbacks.",
-)  # old versions name a callback's state by its class
-
-
-class _Reader(pickle._Unpickler):  # the one in Python: its instructions can be replaced
-    """Pickle's machine with the instructions that call anything replaced."""
-
-    stack: list[Any]
-    dispatch: ClassVar[dict[int, Any]] = {
-        code: method
-        for code, method in pickle._Unpickler.dispatch.items()
-        if bytes([code]) not in (pickle.INST, pickle.OBJ, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.PERSID)
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        whole = f"{module}.{name}"
-        if whole in _CALLABLE:
-            return _Name(whole, _CALLABLE[whole])
-        if module == "torch" and name in _DTYPES:
-            return _DTYPES[name]
-        if whole in _INERT or whole.startswith(_INERT_BELOW):
-            return _Name(whole, lambda *given: Inert(whole))
-        raise Refused(f"it wants to load {whole}, and only tensors and plain values are read; save the state dict alone")
-
-    def persistent_load(self, pid: Any) -> Stored:
-        match pid:
-            case ("storage", torch.dtype() as dtype, str(key), _, int(count)) if count >= 0 and key.isalnum():
-                return Stored(key, dtype, count)
-        raise Refused("it holds a tensor whose description is damaged")
-
-    def load_reduce(self) -> None:
-        given = self.stack.pop()
-        self.stack[-1] = self._called(self.stack[-1], given)
-
-    def load_newobj(self) -> None:
-        given = self.stack.pop()
-        self.stack[-1] = self._called(self.stack[-1], given)
-
-    def load_newobj_ex(self) -> None:
-        self.stack.pop()
-        self.load_newobj()
-
-    def load_build(self) -> None:
-        """The attributes of an object: of interest where they are hyper-parameters, dropped elsewhere."""
-        state = self.stack.pop()
-        if isinstance(self.stack[-1], Inert):
-            self.stack[-1].state = state
-
-    @staticmethod
-    def _called(what: Any, given: Any) -> Any:
-        if not isinstance(what, _Name) or not isinstance(given, tuple):
-            raise Refused("its pickle calls something that is not a name")
-        return what.make(*given)
-
-    for _code, _method in (
-        (pickle.REDUCE, load_reduce),
-        (pickle.NEWOBJ, load_newobj),
-        (pickle.NEWOBJ_EX, load_newobj_ex),
-        (pickle.BUILD, load_build),
-    ):
-        dispatch[_code[0]] = _method
 
 
 class Checkpoint:
@@ -201,7 +51,7 @@ class Checkpoint:
         if self._folder + "byteorder" in names and self._zip.read(self._folder + "byteorder") != b"little":
             raise Refused("it was saved on a big-endian machine")
         with self._zip.open(pickles[0]) as file:
-            return _Reader(file, encoding="utf-8").load()
+            return Reader(file, encoding="utf-8").load()
 
     def tensor(self, lazy: Lazy) -> Tensor:
         """Read one, contiguous. Raises Refused."""
@@ -224,19 +74,33 @@ class Checkpoint:
         self._zip.close()
 
 
-def plain(value: Any, depth: int = 6) -> Any:
-    """Hyper-parameters as JSON: numbers, texts, lists and dicts; anything else as the text of its kind."""
-    if isinstance(value, Inert):
-        return plain(value.state, depth) if isinstance(value.state, dict) else f"({value.name})"
-    if isinstance(value, bool | int | str) or value is None:
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if depth and isinstance(value, dict):
-        return {str(key): plain(each, depth - 1) for key, each in list(value.items())[:1000]}
-    if depth and isinstance(value, list | tuple | set):
-        return [plain(each, depth - 1) for each in list(value)[:1000]]
-    return f"({type(value).__name__})"
+def plain(value: Any) -> Any:
+    """Hyper-parameters as JSON: numbers, texts, lists and dicts; anything else as the text of its kind, as are those that lie
+    deep, and all beyond the first ten thousand (a list may hold another a thousand times, and that one a third)."""
+    left = MOST_PLAIN
+
+    def told(value: Any, depth: int) -> Any:
+        nonlocal left
+        left -= 1
+        if isinstance(value, Inert):
+            return told(value.state, depth - 1) if depth and isinstance(value.state, dict) else f"({value.name})"
+        if isinstance(value, bool | str) or value is None:
+            return value
+        if isinstance(value, int):
+            return value if -MOST_INT < value < MOST_INT else "(int)"
+        if isinstance(value, float):
+            return value if math.isfinite(value) else None
+        if depth and left > 0 and isinstance(value, dict):
+            return {_text(key): told(each, depth - 1) for key, each in islice(value.items(), max(0, min(1000, left)))}
+        if depth and left > 0 and isinstance(value, list | tuple | set | frozenset):
+            return [told(each, depth - 1) for each in islice(value, max(0, min(1000, left)))]
+        return f"({type(value).__name__})"
+
+    return told(value, 7)
+
+
+def _text(key: Any) -> str:
+    return str(key) if isinstance(key, str | int | float) else f"({type(key).__name__})"
 
 
 def lazies(value: Any) -> dict[str, Lazy]:

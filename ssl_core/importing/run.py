@@ -14,7 +14,8 @@ from torch import Tensor
 from ssl_core.encoders import build_encoder, has_stem
 from ssl_core.events import Events
 from ssl_core.export import ExportError, write_encoder
-from ssl_core.importing.checkpoint import Checkpoint, Lazy, Refused, lazies, plain
+from ssl_core.importing.checkpoint import Checkpoint, lazies, plain
+from ssl_core.importing.pickles import Lazy, Refused
 from ssl_core.importing.reference import IMAGENET_MEAN, IMAGENET_STD, PADDED, is_reference, said
 from ssl_core.manifest import DataFacts, ImportFacts, Preprocessing, Resize
 from ssl_core.portable.check import seeded

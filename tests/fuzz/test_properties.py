@@ -1,6 +1,6 @@
 """Whatever bytes, text or JSON a stranger sends: an answer, or an error of the kind that is promised. Drawn by hypothesis.
 
-About 20 s in all: a few hundred draws each, always the same ones.
+A hundred draws each, always the same ones; with IMPRINT_FUZZ_EXAMPLES as many as that says, and others each time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save
@@ -24,6 +24,7 @@ from safetensors.torch import save
 from api.deps import cursor, known_id
 from api.errors import Problem
 from api.kinds import planned
+from fuzz.drawn import Cuts, damaged, quietly
 from imprint.errors import UsageError
 from imprint.overrides import apply
 from jobs.database import connect, migrate
@@ -36,7 +37,6 @@ from ssl_core.presets import PRESETS
 from ssl_core.spec import METHOD_NAMES, TrainSpec
 from ssl_core.weights import WeightsError, read_state
 
-quietly = settings(deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
 JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3))
@@ -49,16 +49,6 @@ def picture(form: str) -> bytes:
 
 
 PICTURES = [picture(form) for form in FORMATS]
-Cuts = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=6)), max_size=4)
-
-
-def damaged(whole: bytes, cuts: list[tuple[float, bytes]], end: float) -> bytes:
-    """With some bytes replaced at some places, and cut off."""
-    data = bytearray(whole)
-    for place, new in cuts:
-        at = int(place * len(data))
-        data[at : at + len(new)] = new
-    return bytes(data[: int(len(data) * end)])
 
 
 class TestPictures:

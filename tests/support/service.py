@@ -50,6 +50,7 @@ class Service:
             "IMPRINT_POLL_SECONDS": "0.1",
             "IMPRINT_SWEEP_SECONDS": "0.5",
         }
+        self.patience = PATIENCE
         self.client = Client(self.address)
         self.http = httpx.Client(base_url=self.address, timeout=60, trust_env=False)
         self.api = Child("api", [sys.executable, "-P", "-m", "api"], self.env, folder / "api.log", 20)
@@ -107,9 +108,10 @@ class Service:
                 os.killpg(pid, signal.SIGKILL)
         return left
 
-    def until(self, true: Callable[[], Any], what: str, seconds: float = PATIENCE, every: float = 0.02) -> Any:
+    def until(self, true: Callable[[], Any], what: str, seconds: float | None = None, every: float = 0.02) -> Any:
         """The first true answer; asks `every` so many seconds. A service that does not listen yet has not answered. Fails with
         the logs' ends."""
+        seconds = self.patience if seconds is None else seconds
         deadline = time.monotonic() + seconds
         while True:
             with contextlib.suppress(httpx.TransportError):

@@ -15,8 +15,9 @@ from pathlib import Path
 from pysqlite3 import dbapi2
 
 from faults.drill import Drill, Impossible
+from faults.drills.real import PATIENCE, brief
 from support.composed import free_port
-from support.journeys import draw_pictures, spec
+from support.journeys import draw_pictures
 from support.service import Service
 
 SIZE = "64m"
@@ -64,6 +65,7 @@ def small_disks(folder: Path) -> Iterator[list[Small]]:
             here = folder / ("beside" if beside else "on it")
             draw_pictures(here / "data")
             service = Service(here, here / "data", free_port())
+            service.patience = PATIENCE
             stack.enter_context(mounted(service.home))
             database = here / "imprint.db" if beside else service.home / "imprint.db"
             service.env |= {"IMPRINT_DATABASE_URL": f"sqlite:///{database}", "IMPRINT_LEASE_SECONDS": "3"}
@@ -79,7 +81,7 @@ def small_disks(folder: Path) -> Iterator[list[Small]]:
 def trial(places: list[Small], dice: random.Random, number: int) -> None:
     place = places[number % 2]
     service = place.service
-    job_id = service.client.submit(**spec()).id
+    job_id = service.client.submit(**brief()).id
     service.past_checkpoint(job_id, 1)
     place.fill()
     with (service.home / "probe").open("wb", buffering=0) as probe:
@@ -96,7 +98,7 @@ def trial(places: list[Small], dice: random.Random, number: int) -> None:
     else:  # what the database has left in its own files may last for a job's failure, or not
         time.sleep(5)
         service.until(lambda: not service.trainers(job_id), "nobody trains into a full disk")
-        answer = service.http.post("/jobs", json=spec())
+        answer = service.http.post("/jobs", json=brief())
         assert answer.status_code in (202, 503), answer.text
     place.filler.unlink()
     job = service.ended(job_id)  # of what it had tried while the disk was full, or well

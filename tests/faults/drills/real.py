@@ -24,6 +24,9 @@ class Real:
     """From its start to its end."""
 
 
+PATIENCE = 600.0  # seconds: trainers give way to everything else, such as other drills
+
+
 def brief() -> dict[str, Any]:
     """The body of POST /jobs for a job shorter than those of the journeys: a second and a half of training."""
     sections = spec(max_epochs=16, checkpoint_every_seconds=0.1)
@@ -36,6 +39,7 @@ def real(folder: Path) -> Iterator[Real]:
     """Broker, API, one worker; `python -m ssl_core` as the trainer."""
     draw_pictures(folder / "data")
     service = Service(folder, folder / "data", free_port())
+    service.patience = PATIENCE
     try:
         service.start_broker()
         service.start_api()

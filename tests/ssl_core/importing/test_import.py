@@ -19,7 +19,8 @@ import torchvision
 
 from ssl_core.embedder import Embedder
 from ssl_core.events import Events
-from ssl_core.importing.checkpoint import Checkpoint, Refused
+from ssl_core.importing.checkpoint import Checkpoint
+from ssl_core.importing.pickles import Refused
 from ssl_core.importing.reference import said
 from ssl_core.importing.run import ImportFailed, _of_checkpoint, import_weights
 from ssl_core.portable.check import seeded
