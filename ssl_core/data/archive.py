@@ -48,6 +48,8 @@ class Limits:
 
     unpacked: int = 40 * 2**30  # bytes, of all that is kept
     entries: int = 2_000_000
+    folders: int = 500_000
+    all_names: int = 128 * 2**20  # bytes of all paths: they are kept in memory
     depth: int = 16  # folders above a file
     name: int = 255  # bytes of each part of a path, and
     path: int = 1000  # of all of it
@@ -88,6 +90,8 @@ def read_archive(file: BinaryIO, limits: Limits) -> Archive:
             raise TooLarge(f"{name!r} unpacks to more than {limits.ratio} times its {entry.packed:,} bytes")
         total += entry.size
         joined += os.fsencode(name)
+        if len(joined) > limits.all_names:
+            raise TooLarge(f"the names in the archive have more than {limits.all_names:,} bytes")
         ends.append(len(joined))
         archive.offsets.append(entry.offset)
         archive.packed.append(entry.packed)
@@ -237,8 +241,10 @@ class _Names:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.files: set[int] = set()  # hashes: of two million paths these take 200 MB less
-        self.folders: dict[str, str] = {}  # as compared: as first written
+        # Hashes: of two million paths these take 200 MB less.
+        self.files: set[int] = set()
+        self.folders: dict[int, int] = {}  # as compared: as first written
+        self._last = ""  # folder: most entries lie in that of the one before
 
     def add(self, name: str, is_folder: bool) -> None:
         """Raises BadArchive."""
@@ -254,18 +260,24 @@ class _Names:
         if len(path.encode()) > limits.path or any(len(part.encode()) > limits.name for part in parts):
             raise BadArchive(f"{name!r:.100} is too long: {limits.name} bytes for each part, {limits.path} in all")
         folded = [_folded(part) for part in parts]
-        for depth in range(1, len(parts) + is_folder):
-            self._folder("/".join(folded[:depth]), "/".join(parts[:depth]))
+        within = path if is_folder else path.rpartition("/")[0]
+        if within != self._last:
+            for depth in range(1, len(parts) + is_folder):
+                self._folder("/".join(folded[:depth]), "/".join(parts[:depth]))
+            self._last = within
         if is_folder:
             return
-        key = "/".join(folded)
-        if _hash(key) in self.files or key in self.folders:
+        key = _hash("/".join(folded))
+        if key in self.files or key in self.folders:
             raise BadArchive(f"{name!r:.200} is there twice, or in two spellings that are one name to some systems")
-        self.files.add(_hash(key))
+        self.files.add(key)
 
-    def _folder(self, key: str, written: str) -> None:
-        if _hash(key) in self.files or self.folders.setdefault(key, written) != written:
+    def _folder(self, folded: str, written: str) -> None:
+        key, first = _hash(folded), _hash(written)
+        if key in self.files or self.folders.setdefault(key, first) != first:
             raise BadArchive(f"{written!r:.200} is there twice, or in two spellings that are one name to some systems")
+        if len(self.folders) > self.limits.folders:
+            raise TooLarge(f"the archive has more than {self.limits.folders:,} folders")
 
 
 def _hash(text: str) -> int:

@@ -229,6 +229,8 @@ class TestBombs:
         ("limits", "reason"),
         [
             (Limits(entries=15), "16 entries; at most 15"),
+            (Limits(folders=1), "more than 1 folders"),
+            (Limits(all_names=100), "names in the archive have more than 100 bytes"),
             (Limits(unpacked=20_000), "unpacks to more"),
             (Limits(depth=0), "0 folders"),
         ],
