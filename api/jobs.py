@@ -15,7 +15,7 @@ from api.body import json_object
 from api.deps import JobId, Limit, Mine, Repo, Services, ServicesDep, cursor
 from api.errors import Problem
 from api.kinds import FILTERS, planned
-from api.schemas import JobBody, JobStatusName, ListOf, Validated
+from api.schemas import MOST_LABELS, JobBody, JobStatusName, ListOf, Validated
 from api.short import short
 from jobs.records import JobRecord
 from ssl_core.spec import METHOD_NAMES
@@ -91,6 +91,8 @@ def list_jobs(
         elif name not in known:
             hint = nearest(name, [*known, "label.<key>"])
             raise Problem("validation", f"{name[:100]!r} is not a filter; {hint}", parameter=name[:100])
+    if len(labels) > MOST_LABELS:  # also more than SQL's expressions may hold in each other
+        raise Problem("validation", f"{len(labels)} labels are asked for, and a job has at most {MOST_LABELS}", parameter="label")
     if method is not None and method not in METHOD_NAMES:
         detail = f"method {method[:100]!r} is not known; {nearest(method, list(METHOD_NAMES))}"
         raise Problem("validation", detail, parameter="method")

@@ -35,7 +35,8 @@ def _printable(text: str) -> str:
 Text200 = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 LabelKey = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
 LabelValue = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
-Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=32, description="Your own key/value pairs.")]
+MOST_LABELS = 32
+Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=MOST_LABELS, description="Your own key/value pairs.")]
 
 
 class JobCreate(Config):

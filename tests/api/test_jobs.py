@@ -64,6 +64,9 @@ class TestList:
         assert ids(**{"label.team": "a", "method": "byol"}) == [one.id]
         assert ids(**{"label.team": "a", "status": "cancelled"}) == [one.id]
         assert ids(**{"label.team": "nobody"}) == []
+        assert ids(**{f"label.n{number}": "x" for number in range(32)}) == []
+        refused = service.http.get("/jobs", params={f"label.n{number}": "x" for number in range(33)})
+        assert refused.status_code == 422 and "33 labels are asked for" in refused.json()["detail"]
 
     def test_an_empty_page(self, service):
         page = service.http.get("/jobs", params={"label.x": "none"}).json()
