@@ -1,16 +1,22 @@
 """A checkpoint is whole or not there."""
 
+import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
+import numpy as np
 import pytest
 import torch
 
 from ssl_core import checkpoints
+from ssl_core.durable import write_atomically
 
 
 def save(folder: Path, step: int) -> Path:
@@ -43,6 +49,21 @@ def test_a_damaged_file_is_passed_over_for_the_older_one(tmp_path: Path, damage:
         path.with_name(path.name + ".sha256").unlink()
     found = checkpoints.newest([tmp_path])
     assert found is not None and found.step == 1
+
+
+@pytest.mark.parametrize(
+    "write", [lambda file: torch.save({"a": torch.zeros(10**6)}, file), lambda file: np.save(file, np.zeros(10**6))]
+)
+def test_what_the_system_refuses_is_told_in_its_words(tmp_path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """torch says "unexpected pos", numpy how many it wrote: neither would be known as a full disk. Here files may have 100 kB."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(OSError) as refused:
+            write_atomically(tmp_path / "x", write)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert refused.value.errno == errno.EFBIG and list(tmp_path.iterdir()) == []
 
 
 def test_two_are_kept_and_the_best_outlives_them(tmp_path: Path) -> None:
