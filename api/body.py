@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -14,6 +16,8 @@ from ssl_core.spec.base import explain
 
 Model = TypeVar("Model", bound=BaseModel)
 MAX_DEPTH = 32  # a spec needs five
+LONG = 128 * 2**10  # bytes of a body that others should not wait for
+T = TypeVar("T")
 
 
 def media_type(request: Request) -> str:
@@ -32,7 +36,8 @@ async def json_object(request: Request) -> dict[str, Any]:
     if not is_json(kind):
         said = f"not {encodable_kind(kind)}" if kind else "and the request names no Content-Type"
         raise Problem("unsupported-media-type", f"The body must be JSON (Content-Type: application/json), {said}.")
-    return parse_object(await request.body())
+    body = await request.body()
+    return await aside(parse_object, body, size=len(body))
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -64,6 +69,11 @@ def validated(model: type[Model], value: dict[str, Any]) -> Model:
 def from_strings(model: type[BaseModel], value: dict[str, Any]) -> dict[str, Any]:
     """Fields of a form or a query, where numbers and truth values are text, as JSON has them; what is wrong stays."""
     return {name: _typed(model, name, text) for name, text in value.items()}
+
+
+async def aside(work: Callable[..., T], *given: Any, size: int) -> T:
+    """`work(*given)`; beside the event loop where a body of `size` bytes may take a while."""
+    return await asyncio.to_thread(work, *given) if size > LONG else work(*given)
 
 
 def _typed(model: type[BaseModel], name: str, text: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -33,7 +33,9 @@ class EmbedRequest(EmbedOptions):
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.EMBED]})
 
-    images: list[str] = Field(description="Base64 or data URIs (`data:image/png;base64,…`); 1 to 256.")
+    images: Annotated[list[str], Field(fail_fast=True)] = Field(
+        description="Base64 or data URIs (`data:image/png;base64,…`); 1 to 256."
+    )
 
 
 class EmbedItem(Answer):

@@ -74,11 +74,16 @@ class Problem(Exception):
         return KINDS[self.kind][0]
 
 
+MOST_ERRORS = 100  # that an answer tells: each is made of something that somebody sent
+LONGEST = 2000  # letters of one
+
+
 def invalid(errors: Errors) -> Problem:
-    """422 with every (pointer, sentence); the detail is the first of them, and how many more there are."""
-    first = "; ".join(f"{pointer or 'body'}: {detail}" for pointer, detail in errors[:1]) or "the request is not valid"
+    """422 with every (pointer, sentence), a hundred at most; the detail is the first of them, and how many more there are."""
+    told = [(pointer[:LONGEST], detail[:LONGEST]) for pointer, detail in errors[:MOST_ERRORS]]
+    first = "; ".join(f"{pointer or 'body'}: {detail}" for pointer, detail in told[:1]) or "the request is not valid"
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return Problem("validation", first + more, errors)
+    return Problem("validation", first + more, told)
 
 
 def encodable(text: str) -> str:

@@ -17,7 +17,6 @@ from jobs.status import TERMINAL
 from ssl_core.spec.index import IndexSpec
 
 KIND = "index"
-RECENT = 200  # jobs of this kind that are looked through
 _JOB = re.compile(r"job_[0-9A-HJKMNP-TV-Z]{26}")
 
 
@@ -52,20 +51,15 @@ def plan_index(body: dict[str, Any], services: Services) -> Planned:
 
 def newest(services: Services, encoder_id: str) -> JobRecord | None:
     """The newest job that indexes, or indexed, the pictures of this encoder."""
-    return next(iter(_jobs(services, encoder_id)), None)
+    return next(iter(services.repository.index_jobs(encoder_id)), None)
 
 
 def cancel_all(services: Services, encoder_id: str) -> bool:
     """Cancel what would build an index of this encoder; whether there was any."""
-    waiting = [job for job in _jobs(services, encoder_id) if job.status not in TERMINAL]
+    waiting = [job for job in services.repository.index_jobs(encoder_id) if job.status not in TERMINAL]
     for job in waiting:
         services.repository.request_cancel(job.id)
     return bool(waiting)
-
-
-def _jobs(services: Services, encoder_id: str) -> list[JobRecord]:
-    jobs = services.repository.list(kind=KIND, limit=RECENT).data
-    return [job for job in jobs if job.spec["encoder"] == encoder_id]
 
 
 def pictures_of(spec: dict[str, Any], services: Services) -> dict[str, Any]:

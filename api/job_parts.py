@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -15,8 +16,10 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from api.deps import JobId, LongLimit, Repo, ServicesDep
 from api.errors import Problem
 from api.schemas import CheckpointBody, EventBody, ListOf, MetricPoint
-from api.short import short
+from api.short import long, short
 from api.streaming import MOST_STREAMS, Cursor, counted, event_body
+from jobs.records import Point
+from jobs.repository import Repository
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])
 Count = Annotated[int, Query(ge=0, le=2**53)]
@@ -26,8 +29,7 @@ _STEP = re.compile(r"step-(\d+)\.ckpt")
 
 
 @router.get("/metrics", response_model=ListOf[MetricPoint], summary="Metrics over time")
-@short
-def metrics(
+async def metrics(
     job_id: JobId,
     repository: Repo,
     name: Annotated[
@@ -39,18 +41,33 @@ def metrics(
         int | None,
         Query(ge=2, le=2000, description="For drawing: at most so many values of each name, evenly spread over the steps."),
     ] = None,
-) -> ListOf[MetricPoint]:
+) -> Response:
     """In the order of their steps. The next page: `after_step` = the last step. A page never ends within a step, so it may be
     a little longer than `limit`. With `points` there is one page.
     """
     if points is not None:
-        thin = repository.curves(job_id, points, name=name, after_step=after_step)
-        return ListOf(data=[MetricPoint.model_validate(each, from_attributes=True) for each in thin.data], has_more=False)
+        return await _curves(repository, job_id, points, name, after_step)
+    return await _page(repository, job_id, limit, name, after_step)
+
+
+@long
+def _curves(repository: Repository, job_id: str, points: int, name: str | None, after_step: int | None) -> Response:
+    return _as_json(repository.curves(job_id, points, name=name, after_step=after_step).data, False)
+
+
+@short
+def _page(repository: Repository, job_id: str, limit: int, name: str | None, after_step: int | None) -> Response:
     page = repository.metrics(job_id, name=name, after_step=after_step, limit=limit + NAMES)
     found = page.data
     end = next((at for at in range(limit, len(found)) if found[at].step != found[limit - 1].step), len(found))
-    data = [MetricPoint.model_validate(each, from_attributes=True) for each in found[:end]]
-    return ListOf(data=data, has_more=page.has_more or end < len(found))
+    return _as_json(found[:end], page.has_more or end < len(found))
+
+
+def _as_json(points: Sequence[Point], has_more: bool) -> Response:
+    """Written here, in a thread: megabytes are, elsewhere, written while all others wait."""
+    data = [MetricPoint.model_validate(each, from_attributes=True) for each in points]
+    content = ListOf[MetricPoint](data=data, has_more=has_more).model_dump_json()
+    return Response(content, media_type="application/json")
 
 
 @router.get("/events", response_model=ListOf[EventBody], summary="What happened, polled or streamed")

@@ -131,7 +131,7 @@ class MapExport(Config):
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.MAP_EXPORT]})
 
-    rows: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=MOST_ROWS)] = Field(
+    rows: Annotated[list[Annotated[int, Field(ge=0)]], Field(fail_fast=True, min_length=1, max_length=MOST_ROWS)] = Field(
         description="Their numbers; the file has them in this order."
     )
     format: Literal["csv", "parquet"] = "csv"

@@ -178,7 +178,11 @@ def _rows(text: str, found: Map) -> Any:
     pieces = text.split(",")
     if len(pieces) > MOST_NAMED:
         raise Problem("validation", f"rows has {len(pieces)} numbers; {MOST_NAMED} at most.", parameter="rows")
-    bad = next((each for each in pieces if not (each.isascii() and each.isdigit() and int(each[:20]) < len(found))), None)
+    bad = next((each for each in pieces if not (_number(each) and int(each) < len(found))), None)
     if bad is not None:
         raise Problem("not-found", f"{bad[:40]!r} is not a row of this map: they are 0 to {len(found) - 1}.")
     return np.array([int(each) for each in pieces], np.int64)
+
+
+def _number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 20

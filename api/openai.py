@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field
 
 from api import examples
 from api.answers import in_base64
-from api.body import json_object, validated
+from api.body import aside, json_object, validated
 from api.deps import ServicesDep
 from api.embed_schemas import EmbedOptions
 from api.embedding import Embedded, embedded
@@ -27,7 +27,7 @@ from jobs.records import EncoderRecord
 from ssl_core.spec.base import Config
 
 router = APIRouter(prefix="/v1", tags=["openai"])
-PAGE = 100
+MOST_MODELS = 1000
 
 
 class OpenAIRequest(Config):
@@ -36,7 +36,9 @@ class OpenAIRequest(Config):
     model_config = ConfigDict(json_schema_extra={"examples": [examples.OPENAI]})
 
     model: str = Field("latest", max_length=200, description="Encoder id, job id, alias, or `latest`.")
-    input: str | list[str] = Field(description=f"Pictures, base64 or data URIs; 1 to {MAX_IMAGES}.")
+    input: str | Annotated[list[str], Field(fail_fast=True)] = Field(
+        description=f"Pictures, base64 or data URIs; 1 to {MAX_IMAGES}."
+    )
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = Field(None, ge=1, description="So many principal components instead of the whole vector.")
     normalize: bool = Field(False, description="Ours: scale every embedding to length 1, as those of OpenAI's own models are.")
@@ -70,7 +72,7 @@ class OpenAIModel(Answer):
 
 
 class OpenAIModels(Answer):
-    """Every encoder, newest first, then aliases."""
+    """Encoders, newest first, then aliases."""
 
     object: Literal["list"] = "list"
     data: list[OpenAIModel]
@@ -94,7 +96,7 @@ class OpenAIProblem(Answer):
 @router.post("/embeddings", response_model=OpenAIEmbeddings, summary="Embed pictures, for OpenAI's clients")
 async def embeddings(request: Request, services: ServicesDep) -> Response:
     """As POST /embed, in the form of OpenAI's embeddings."""
-    given = validated(OpenAIRequest, await json_object(request))
+    given = await aside(validated, OpenAIRequest, await json_object(request), size=len(await request.body()))
     texts = [given.input] if isinstance(given.input, str) else given.input
     counted(len(texts), "/input")
     fields = ("encoding_format", "dimensions", "normalize")
@@ -117,15 +119,8 @@ async def embeddings(request: Request, services: ServicesDep) -> Response:
 
 @router.get("/models", response_model=OpenAIModels, summary="List encoders, for OpenAI's clients")
 def models(services: ServicesDep) -> OpenAIModels:
-    """Every encoder, newest first, then every alias."""
-    found: list[OpenAIModel] = []
-    after: str | None = None
-    while True:
-        page = services.repository.encoders(limit=PAGE, after=after)
-        found += [_model(each.id, each) for each in page.data]
-        if not page.has_more:
-            break
-        after = page.data[-1].id
+    """The thousand newest encoders, then every alias. `GET /encoders` has pages."""
+    found = [_model(each.id, each) for each in services.repository.encoders(limit=MOST_MODELS).data]
     found += [OpenAIModel(id=each.name, created=_seconds(each.updated_at)) for each in services.repository.aliases()]
     return OpenAIModels(data=found)
 

@@ -17,7 +17,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from api.body import encodable_kind, from_strings, is_json, media_type, parse_object, validated
+from api.body import aside, encodable_kind, from_strings, is_json, media_type, parse_object, validated
 from api.embed_schemas import EmbedOptions, EmbedRequest
 from api.errors import Problem, invalid
 from api.middleware import MIB
@@ -57,7 +57,8 @@ async def read(request: Request) -> Asked:
     kind = media_type(request)
     query = {key: value for key, value in request.query_params.items()}
     if is_json(kind):
-        return _from_json(await request.body(), query)
+        body = await request.body()
+        return await aside(_from_json, body, query, size=len(body))
     if kind == "multipart/form-data":
         return await _from_form(request, query)
     if kind.startswith("image/") or kind == "application/octet-stream":

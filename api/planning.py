@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from api.deps import Services
-from api.errors import invalid
+from api.errors import MOST_ERRORS, invalid
 from api.schemas import JobCreate
 from jobs.errors import NotFound
 from jobs.records import DatasetRecord, EncoderRecord
@@ -24,7 +25,7 @@ from ssl_core.manifest import EncoderError, Manifest, read_manifest
 from ssl_core.preflight import check
 from ssl_core.presets import PRESETS, UnknownPreset, complete
 from ssl_core.spec import DatasetData, TrainSpec, explain_all
-from ssl_core.spec.base import explain, nearest
+from ssl_core.spec.base import explain, nearest, shown
 
 SECTIONS = ("data", "encoder", "method", "augment", "optim", "trainer", "evaluate")
 M = TypeVar("M", bound=BaseModel)
@@ -111,7 +112,8 @@ def root_of(data: Any, path_of: PathOf, data_root: Path) -> Path:
 def created(model: type[M], body: dict[str, Any], problems: Found) -> M | None:
     """The body as the model of its kind; what is wrong with it, fields that the model does not know too, goes to `problems`."""
     known = list(model.model_fields)
-    problems += [(pointer_of(key), f"{key!r} is not a field here; {nearest(key, known)}") for key in body if key not in known]
+    unknown = [shown(key) for key in islice((key for key in body if key not in known), MOST_ERRORS)]
+    problems += [(pointer_of(key), f"{key!r} is not a field here; {nearest(key, known)}") for key in unknown]
     try:
         return model.model_validate({key: value for key, value in body.items() if key in known})
     except ValidationError as error:

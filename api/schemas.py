@@ -8,6 +8,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
@@ -32,11 +33,23 @@ def _printable(text: str) -> str:
     return text
 
 
+def _few(labels: Any) -> Any:
+    """Not too many, before each of them is looked at."""
+    if isinstance(labels, dict) and len(labels) > MOST_LABELS:
+        text = "has {count} labels, and may have {most}"
+        raise PydanticCustomError("too_many", text, {"count": len(labels), "most": MOST_LABELS})
+    return labels
+
+
 Text200 = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 LabelKey = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
 LabelValue = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
 MOST_LABELS = 32
-Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=MOST_LABELS, description="Your own key/value pairs.")]
+Labels = Annotated[
+    dict[LabelKey, LabelValue],
+    BeforeValidator(_few),
+    Field(max_length=MOST_LABELS, description="Your own key/value pairs."),
+]
 
 
 class JobCreate(Config):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -47,7 +47,9 @@ class SearchRequest(SearchOptions):
     model_config = ConfigDict(json_schema_extra={"examples": [examples.SEARCH]})
 
     image: str | None = Field(None, description="Base64 or a data URI (`data:image/png;base64,…`).")
-    vector: list[float] | str | None = Field(None, description="As /embed gives it: numbers, or base64 of little-endian float32.")
+    vector: Annotated[list[float], Field(fail_fast=True, max_length=65_536)] | str | None = Field(
+        None, description="As /embed gives it: numbers, or base64 of little-endian float32."
+    )
 
 
 class Indexed(Answer):

@@ -11,7 +11,7 @@ import numpy as np
 from fastapi import Request
 from numpy.typing import NDArray
 
-from api.body import from_strings, is_json, media_type, parse_object, validated
+from api.body import aside, from_strings, is_json, media_type, parse_object, validated
 from api.errors import Problem, invalid
 from api.pictures import Picture, form_of, from_text, sized
 from api.search_schemas import SearchOptions, SearchRequest
@@ -31,7 +31,8 @@ async def read(request: Request) -> Wanted:
     kind = media_type(request)
     query: dict[str, Any] = dict(request.query_params.items())
     if is_json(kind):
-        return _from_json({**from_strings(SearchOptions, query), **parse_object(await request.body())})
+        body = await request.body()
+        return await aside(_from_json, body, query, size=len(body))
     if kind == "multipart/form-data":
         options, pictures = await form_of(request, query, "image")
         if len(pictures) != 1:
@@ -46,8 +47,8 @@ async def read(request: Request) -> Wanted:
     raise Problem("unsupported-media-type", detail)
 
 
-def _from_json(body: dict[str, Any]) -> Wanted:
-    asked = validated(SearchRequest, body)
+def _from_json(body: bytes, query: dict[str, str]) -> Wanted:
+    asked = validated(SearchRequest, {**from_strings(SearchOptions, query), **parse_object(body)})
     options = SearchOptions(k=asked.k, thumbnails=asked.thumbnails)
     if (asked.image is None) == (asked.vector is None):
         given = "both" if asked.image is not None else "neither"

@@ -13,9 +13,10 @@ from jobs.ids import new_id
 from jobs.models import Alias, Dataset, Encoder, IdempotencyKey, Job
 from jobs.records import AliasRecord, DatasetDraft, DatasetRecord, EncoderRecord, JobRecord, Page
 from jobs.rows import dataset_record, encoder_records, find_job, job_record, made_by_key, note, remember_key, when
-from jobs.status import JobStatus
+from jobs.status import TERMINAL, JobStatus
 
 LATEST = "latest"
+MOST_ALIASES = 1000  # of an owner
 NAMED_JOBS = 10  # that use a dataset; the rest are counted
 _NEWEST = Encoder.created_ms.desc(), Encoder.id.desc()  # first
 
@@ -58,6 +59,8 @@ class Catalogue:
         One query for two columns, since every request to /embed asks. Raises NotFound, and Conflict when the job has no
         encoder yet; the message says what state it is in.
         """
+        if not name.isprintable():  # PostgreSQL knows no NUL
+            raise NotFound(f"there is no encoder {name!r}")
         query = select(Encoder.id, Encoder.folder)
         if name == LATEST:
             query = query.where(Encoder.owner.in_(self.caller.own)).order_by(*_NEWEST).limit(1)
@@ -96,6 +99,13 @@ class Catalogue:
             results = session.scalars(select(Job.result).where(Job.result.is_not(None)))
             return {str(result["folder"]) for result in results if result}
 
+    def index_jobs(self, encoder_id: str) -> list[JobRecord]:
+        """The newest job that indexes, or indexed, an encoder's pictures, and every one that has not ended; newest first."""
+        of_it = select(Job).where(Job.kind == "index", Job.spec["encoder"].as_string() == encoder_id).order_by(Job.id.desc())
+        with self.database.read() as session:
+            found = [*session.scalars(of_it.limit(1)), *session.scalars(of_it.where(Job.status.not_in(TERMINAL)))]
+            return [job_record(job) for job in dict.fromkeys(found)]
+
     def measurements(self, encoder_ids: list[str], kinds: list[str], limit: int = 1000) -> list[JobRecord]:
         """Jobs of these kinds that have succeeded with these encoders, the newest first."""
         query = select(Job).where(Job.kind.in_(kinds), Job.status == JobStatus.SUCCEEDED)
@@ -110,12 +120,15 @@ class Catalogue:
             return [AliasRecord(row.name, row.encoder_id, when(row.updated_ms), row.owner) for row in rows]
 
     def set_alias(self, name: str, encoder_id: str) -> AliasRecord:
-        """Let the name stand for this encoder from now on, for the caller's owner. Raises NotFound."""
+        """Let the name stand for this encoder from now on, for the caller's owner. Raises NotFound, Conflict."""
         owner = self.caller.owner
         with self.database.write() as session:
             encoder = session.get(Encoder, encoder_id)
             if encoder is None:
                 raise NotFound(f"there is no encoder {encoder_id!r}")
+            named = select(Alias.name).where(Alias.owner == owner, Alias.name != name).order_by(Alias.name)
+            if session.connection().scalar(named.offset(MOST_ALIASES - 1).limit(1)) is not None:
+                raise Conflict(f"{MOST_ALIASES} encoders have names of yours, the most there may be; delete one")
             now = self.database.now_ms(session)
             row = session.merge(Alias(owner=owner, name=name, encoder_id=encoder_id, updated_ms=now))
             if self.caller.controls(encoder.owner):  # others' names for what is shared are no news to its owner

@@ -23,7 +23,7 @@ from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.base import ExecutableOption
 
-from jobs.errors import Unavailable, Unusable
+from jobs.errors import Deadlock, Unavailable, Unusable
 from jobs.together import Together
 
 if TYPE_CHECKING:
@@ -147,6 +147,8 @@ def _unavailable() -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
+        if getattr(error.orig, "sqlstate", None) == "40P01":
+            raise Deadlock("the database does not answer: two transactions waited for each other") from error
         raise Unavailable(f"the database does not answer: {str(error.orig).splitlines()[0]}") from error
     except PoolTimeout as error:  # every connection waits for a database that neither answers nor refuses
         raise Unavailable("the database does not answer: no connection is free") from error

@@ -9,6 +9,7 @@ JobsError
 ├── NoRoom           an owner's share of the disk is used up
 ├── Fenced           a later attempt has taken the job over: stop, and write nothing more
 ├── Unavailable      the database cannot be reached
+│   └── Deadlock     it has ended one of two transactions that waited for each other
 └── Unusable         the database is damaged, or of a newer version
 """
 
@@ -49,6 +50,10 @@ class Fenced(JobsError):
 
 class Unavailable(JobsError):
     """The database does not answer."""
+
+
+class Deadlock(Unavailable):
+    """The database ended this transaction so that another one could go on: the same again goes through."""
 
 
 class Unusable(JobsError):

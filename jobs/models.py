@@ -65,6 +65,7 @@ class Job(Base):
         Index("ix_jobs_queue", "owner", "status", "id"),
         Index("ix_jobs_woken", "status", "woken_ms"),
         Index("ix_jobs_shared", "shared", "id"),
+        Index("ix_jobs_kind", "kind", "id"),
     )
 
 
@@ -92,6 +93,8 @@ class Metric(Base):
     epoch: Mapped[int] = mapped_column(Integer)
     value: Mapped[float | None]  # null where the trainer had NaN or an infinity
     at_ms: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = (Index("ix_metrics_steps", "job_id", "step", "name"),)
 
 
 class Event(Base):

@@ -44,7 +44,10 @@ def shown(secret: str) -> str:
 
 def digest(secret: str) -> str:
     """SHA-256 in hexadecimal."""
-    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+    try:
+        return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+    except UnicodeEncodeError:  # the rest of what no key can hold
+        return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def same(one: str, other: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
 
-from jobs.errors import Unavailable
+from jobs.errors import Deadlock, Unavailable
 
 T = TypeVar("T")
 Write = Callable[[], AbstractContextManager[Session]]
@@ -77,6 +77,9 @@ class Together:
                 with write() as session:
                     for part in parts:
                         part.value = part.context.run(part.work, session)
+            except Deadlock:  # with another process, which has what two of these need, in the other order
+                for part in parts:
+                    part.alone = True
             except Unavailable as error:
                 for part in parts:
                     part.error = error

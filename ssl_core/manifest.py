@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 FORMAT_VERSION = 1
+MOST_BYTES = 16 * 2**20  # of a manifest: some kilobytes, and as much as is known of where imported weights are from
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.safetensors"
 PROJECTION_FILE = "projection.safetensors"
@@ -143,6 +144,8 @@ def read_manifest(folder: Path) -> Manifest:
     """Read and check `folder`/manifest.json. Raises EncoderCorrupt and UnsupportedFormat, with the file and the field."""
     path = folder / MANIFEST_FILE
     try:
+        if path.stat().st_size > MOST_BYTES:
+            raise EncoderCorrupt(f"{path} has more than {MOST_BYTES:,} bytes")
         content = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise EncoderCorrupt(f"{path} is missing: not the folder of an encoder") from error

@@ -24,6 +24,7 @@ from ssl_core.data.reading import bounds_of, open_below, same_file
 from ssl_core.encoders import Encoder
 from ssl_core.inference.load_torch import load_encoder
 from ssl_core.manifest import read_manifest
+from ssl_core.spec.base import shown
 from ssl_core.spec.encoder import PUBLISHED, is_encoder_id
 from ssl_core.takeover import differences, weights_file
 
@@ -45,6 +46,7 @@ _HEADS = (
     "AuxLogits",
 )
 _SHOWN = 3
+_LONGEST = 500  # letters of a tensor's name
 
 
 class WeightsError(ValueError):
@@ -74,6 +76,9 @@ def load_start(encoder: Encoder, weights: str | None, data_root: Path, folder: P
 
 def fill(backbone: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
     """Copy `state` into the network, whatever prefix its names have. Raises WeightsError, naming what is missing or else."""
+    endless = next((name for name in state if len(name) > _LONGEST), None)
+    if endless is not None:
+        raise WeightsError(f"{where} has a tensor whose name has {len(endless):,} letters: {shown(endless)}")
     wanted = backbone.state_dict()
     prefix = _prefix(state, wanted)
     own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
@@ -172,4 +177,4 @@ def _timm_published(name: str, size: int) -> dict[str, Tensor]:
 
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    return ", ".join(shown(name) for name in names[:_SHOWN]) + more

@@ -33,6 +33,7 @@ from worker.watched import Run, watched
 log = logging.getLogger("worker")
 
 RECENT = 3  # attempts before this one whose last words may not have been read
+LONGEST = 4000  # letters of what a trainer says is wrong: some quote what they were given
 FINISHED, STOPPED, HOPELESS = 0, 3, 4  # exit statuses of `python -m ssl_core`
 
 
@@ -224,7 +225,7 @@ class _Attempt:
         for event in events:
             self.pace.heard(event)
             if event["type"] == "error":
-                self.error = {name: str(event.get(name, "")) for name in ("code", "message", "hint")}
+                self.error = {name: str(event.get(name, ""))[:LONGEST] for name in ("code", "message", "hint")}
             elif event["type"] == "phase":
                 self.phase = event.get("phase")
                 self.watching.phase(self.phase)

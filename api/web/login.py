@@ -11,6 +11,7 @@ from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, RedirectResponse
 from starlette.types import Scope
 
+from api.body import media_type
 from api.deps import Services
 from api.errors import Problem
 from api.web.sessions import SECONDS, same_origin
@@ -55,6 +56,8 @@ async def form(request: Request) -> Response:
 @router.post("/ui/login", response_class=HTMLResponse)
 async def log_in(request: Request) -> Response:
     """A key for a cookie."""
+    if media_type(request) != "application/x-www-form-urlencoded":
+        raise Problem("unsupported-media-type", "A form comes as application/x-www-form-urlencoded.")
     sent = await request.form()
     key, onward = str(sent.get("key", "")).strip(), _onward(str(sent.get("next", "/")))
     services = _services(request)

@@ -72,7 +72,7 @@ class Archive:
 
 def read_archive(file: BinaryIO, limits: Limits) -> Archive:
     """The directory of an archive. Raises BadArchive."""
-    count, begin, size = _end(file)
+    count, begin, size = end_of(file)
     if count > limits.entries:
         raise TooLarge(f"the archive has {count:,} entries; at most {limits.entries:,} are taken")
     archive, names = Archive(directory=begin), _Names(limits)
@@ -139,7 +139,7 @@ class _Entry:
     attributes: int
 
 
-def _end(file: BinaryIO) -> tuple[int, int, int]:
+def end_of(file: BinaryIO) -> tuple[int, int, int]:
     """(entries, where the directory begins, its bytes), as the archive's last record says. Raises BadArchive."""
     length = file.seek(0, SEEK_END)
     begin = max(0, length - _END.size - _LONGEST_COMMENT)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ssl_core.data.errors import BadImage
+from ssl_core.data.heads import must_be_short
 from ssl_core.data.limits import MAX_FILE_BYTES, MAX_PIXELS, ROOM, check
 from ssl_core.data.reading import open_below
 
@@ -57,8 +58,10 @@ def decode(data: bytes | Path | str, *, max_pixels: int = MAX_PIXELS, at_least: 
     eighth as long as both of its sides stay that large. The choice depends on the file alone, so it is the same everywhere.
     """
     data = data if isinstance(data, bytes) else _content(data, None)
+    file = io.BytesIO(data)
+    must_be_short(file)
     try:
-        with _open(io.BytesIO(data)) as image:
+        with _open(file) as image:
             need = check(image, data, max_pixels)
             if at_least is not None and image.format == "JPEG":
                 full = image.size
@@ -83,10 +86,12 @@ def load_file(path: Path, side: int, bounds: str | None) -> Pixels:
 
 
 def header(path: Path | str, bounds: str | None = None) -> tuple[tuple[int, int], int]:
-    """((width, height), channels 1 or 3) from a file's header alone. Raises BadImage."""
+    """((width, height), channels 1 or 3) from a file's header alone, if that is a short one. Raises BadImage."""
     try:
-        with open_below(path, bounds) as file, _open(file) as image:
-            return image.size, 1 if image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;") else 3
+        with open_below(path, bounds) as file:
+            must_be_short(file, 10_000)
+            with _open(file) as image:
+                return image.size, 1 if image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;") else 3
     except Exception as error:
         raise BadImage(f"cannot be opened: {_short(error)}") from error
 

@@ -14,11 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssl_core.data.archive import end_of
 from ssl_core.importing.pickles import MOST_INT, Inert, Lazy, Reader, Refused
 
-MOST_PICKLE = 16 * 2**20  # bytes of data.pkl; that of a ResNet-152 with its optimiser has 300,000
+MOST_PICKLE = 8 * 2**20  # bytes of data.pkl; that of a ResNet-152 with its optimiser has 300,000
 MOST_ENTRIES = 200_000
-MOST_PLAIN = 10_000  # values of hyper-parameters
+MOST_PLAIN = 10_000  # values of hyper-parameters, and
+MOST_TOLD = 2**18  # letters of them; of one text
+LONGEST_TOLD = 1000
+MOST_DIRECTORY = 64 * 2**20  # bytes of the zip's
 MOST_READ = 8  # times the size of the file: tensors may share memory, but not without end
 
 
@@ -29,6 +33,10 @@ class Checkpoint:
         """Raises Refused."""
         self._left = MOST_READ * path.stat().st_size
         try:
+            with path.open("rb") as file:
+                count, _, size = end_of(file)
+            if count > MOST_ENTRIES or size > MOST_DIRECTORY:
+                raise Refused("it is a zip, but none that torch.save wrote")
             self._zip = zipfile.ZipFile(path)
             self.content = self._unpickled()
         except Refused:
@@ -77,21 +85,29 @@ class Checkpoint:
 def plain(value: Any) -> Any:
     """Hyper-parameters as JSON: numbers, texts, lists and dicts; anything else as the text of its kind, as are those that lie
     deep, and all beyond the first ten thousand (a list may hold another a thousand times, and that one a third)."""
-    left = MOST_PLAIN
+    left, letters = MOST_PLAIN, MOST_TOLD
+
+    def text(value: str) -> str:
+        nonlocal letters
+        cut = value[: max(0, min(LONGEST_TOLD, letters))]
+        letters -= len(cut)
+        return cut if cut == value else cut + "…"
 
     def told(value: Any, depth: int) -> Any:
         nonlocal left
         left -= 1
         if isinstance(value, Inert):
             return told(value.state, depth - 1) if depth and isinstance(value.state, dict) else f"({value.name})"
-        if isinstance(value, bool | str) or value is None:
+        if isinstance(value, str):
+            return text(value)
+        if isinstance(value, bool) or value is None:
             return value
         if isinstance(value, int):
             return value if -MOST_INT < value < MOST_INT else "(int)"
         if isinstance(value, float):
             return value if math.isfinite(value) else None
         if depth and left > 0 and isinstance(value, dict):
-            return {_text(key): told(each, depth - 1) for key, each in islice(value.items(), max(0, min(1000, left)))}
+            return {text(_text(key)): told(each, depth - 1) for key, each in islice(value.items(), max(0, min(1000, left)))}
         if depth and left > 0 and isinstance(value, list | tuple | set | frozenset):
             return [told(each, depth - 1) for each in islice(value, max(0, min(1000, left)))]
         return f"({type(value).__name__})"

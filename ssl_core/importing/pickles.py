@@ -19,6 +19,8 @@ import torch
 MOST_COPIED = 2_000_000  # values that a pickle may have put into new tuples and dicts by what it calls; real ones: some thousand
 MOST_INT = 2**63
 MOST_DIMENSIONS = 64
+MOST_MADE = 500_000  # lists, dicts, sets and marks
+LONGEST_NAME = 200  # of what a pickle wants to load
 _DTYPES = {
     "FloatStorage": torch.float32, "DoubleStorage": torch.float64, "HalfStorage": torch.float16,
     "BFloat16Storage": torch.bfloat16,
@@ -79,6 +81,12 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Lazy:
     return Lazy(storage, offset, tuple(size), tuple(stride))
 
 
+def _size(values: Any) -> tuple[Any, ...]:
+    if not isinstance(values, list | tuple):
+        raise Refused("it holds a tensor whose description is damaged")
+    return tuple(values)
+
+
 def _dict(*given: Any) -> dict[Any, Any]:
     return dict(*given)
 
@@ -92,7 +100,7 @@ _CALLABLE: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _first,
     "torch._utils._rebuild_parameter_with_state": _first,
-    "torch.Size": tuple,
+    "torch.Size": _size,
     "torch.device": lambda *given: "device",
     # Dicts with attributes, in which Lightning keeps hyper-parameters, by the names of its versions.
     "pytorch_lightning.utilities.parsing.AttributeDict": _dict,
@@ -118,12 +126,10 @@ _KEYS = (str, bytes, float, type(None), torch.dtype, _Name, Inert)
 
 
 def _must_be_keys(keys: list[Any]) -> None:
-    """Raises Refused for what may take long to hash: tuples in tuples, and endless numbers."""
+    """Raises Refused for what may take long: endless numbers, and tuples, which may lie in each other or all have one hash."""
     for key in keys:
-        for each in key if isinstance(key, tuple) and len(key) <= 16 else (key,):
-            short = -MOST_INT < each < MOST_INT if isinstance(each, int) else isinstance(each, _KEYS)
-            if not short:
-                raise Refused(f"it holds a dict or set with a {type(each).__name__} as a key, which is not read")
+        if not (-MOST_INT < key < MOST_INT if isinstance(key, int) else isinstance(key, _KEYS)):
+            raise Refused(f"it holds a dict or set with a {type(key).__name__} as a key, which is not read")
 
 
 class Reader(pickle._Unpickler):  # the one in Python: its instructions can be replaced
@@ -133,12 +139,14 @@ class Reader(pickle._Unpickler):  # the one in Python: its instructions can be r
     stack: list[Any]
     pop_mark: Callable[[], list[Any]]
     append: Callable[[Any], None]
-    copied = 0
+    copied = made = 0
     dispatch: ClassVar[dict[int, Any]] = {
         code: method for code, method in pickle._Unpickler.dispatch.items() if bytes([code]) not in _NEVER
     }
 
     def find_class(self, module: str, name: str) -> Any:
+        if len(module) + len(name) > LONGEST_NAME:
+            raise Refused("it wants to load something of an endless name")
         whole = f"{module}.{name}"
         if whole in _CALLABLE:
             return _Name(whole, _CALLABLE[whole])
@@ -207,6 +215,19 @@ class Reader(pickle._Unpickler):  # the one in Python: its instructions can be r
         _must_be_keys(items)
         self.append(frozenset(items))
 
+    def _counted(method: Callable[[Any], None]) -> Callable[[Any], None]:  # type: ignore[misc]
+        """Each is one byte of a pickle, and up to 216 of memory."""
+
+        def counted(self: Reader) -> None:
+            self.made += 1
+            if self.made > MOST_MADE:
+                raise Refused("it holds more lists, dicts and sets than any checkpoint does")
+            method(self)
+
+        return counted
+
+    for _instruction in (pickle.EMPTY_LIST, pickle.EMPTY_DICT, pickle.EMPTY_SET, pickle.MARK):
+        dispatch[_instruction[0]] = _counted(dispatch[_instruction[0]])
     for _code, _method in (
         (pickle.REDUCE, load_reduce),
         (pickle.NEWOBJ, load_newobj),

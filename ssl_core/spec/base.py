@@ -8,6 +8,8 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, model_validator
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError
 
+LONGEST_SHOWN = 200  # characters
+
 
 def _strict_scalars(schema: Any) -> None:
     """Mark every bool, int and float of a core schema, wherever it lies, as strict."""
@@ -20,6 +22,11 @@ def _strict_scalars(schema: Any) -> None:
     elif isinstance(schema, list | tuple):
         for part in schema:
             _strict_scalars(part)
+
+
+def shown(text: str) -> str:
+    """What a stranger wrote, as a sentence may say it: not all of a megabyte."""
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
 
 
 def nearest(name: str, valid: list[str]) -> str:
@@ -53,7 +60,7 @@ class Config(BaseModel):
                     raise PydanticCustomError(
                         "unknown_field",
                         "'{field}' is not a field here; {hint}",
-                        {"field": str(key), "hint": nearest(str(key), list(known))},
+                        {"field": shown(str(key)), "hint": nearest(shown(str(key)), list(known))},
                     )
         return value
 
@@ -71,16 +78,16 @@ def explain(error: ErrorDetails, tags: frozenset[str] = frozenset()) -> tuple[st
     `tags` are the discriminator values (method and source names) that pydantic puts into the location but that are not
     part of the document's path.
     """
-    parts = [str(part) for part in error["loc"] if str(part) not in tags]
+    parts = [shown(str(part)) for part in error["loc"] if str(part) not in tags]
     if error["type"] == "unknown_field":
-        parts.append(str(error.get("ctx", {}).get("field", "")))
+        parts.append(shown(str(error.get("ctx", {}).get("field", ""))))
     parts += str(error.get("ctx", {}).get("at", "")).split("/") if error.get("ctx", {}).get("at") else []
     pointer = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
     message = error["msg"]
     given = error.get("input")
     if error["type"] not in _SELF_EXPLAINING and isinstance(given, str | int | float | bool | type(None)):
-        message = f"{message} (got {given!r})"
+        message = f"{message} (got {shown(repr(given))})"
     return pointer or "", message
 
 
-__all__ = ["Config", "ValidationError", "explain", "nearest"]
+__all__ = ["Config", "ValidationError", "explain", "nearest", "shown"]

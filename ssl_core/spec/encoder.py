@@ -9,10 +9,11 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from ssl_core.spec.arch_names import TORCHVISION, WS_RESNETS
-from ssl_core.spec.base import Config, nearest
+from ssl_core.spec.base import Config, nearest, shown
 from ssl_core.spec.data import relative
 
 PUBLISHED = ("timm", "torchvision")
+_TIMM = re.compile(r"timm/[A-Za-z0-9._/-]{1,190}")
 _ENCODER_ID = re.compile(r"enc_[0-9A-Za-z]{1,40}")
 
 
@@ -24,14 +25,14 @@ def is_encoder_id(name: str | None) -> bool:
 def known_arch(arch: str) -> str:
     """The name of an architecture, checked as far as it can be without torch. Raises PydanticCustomError."""
     # timm's own list needs torch to be read; ssl_core.preflight checks those names.
-    if arch.startswith("timm/") and len(arch) > len("timm/"):
+    if _TIMM.fullmatch(arch):
         return arch
     valid = [*TORCHVISION, *WS_RESNETS]
     if arch not in valid:
         raise PydanticCustomError(
             "unknown_arch",
             "unknown architecture '{arch}'; {hint} (any torchvision classifier, ws_resnet18 … ws_resnet152, or timm/<name>)",
-            {"arch": arch, "hint": nearest(arch, valid)},
+            {"arch": shown(arch), "hint": nearest(shown(arch), valid)},
         )
     return arch
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from api.thumbnails import jpeg, root_of
+from api.thumbnails import jpeg, pictures_root
 from jobs.ids import new_id
 from jobs.records import JobDraft, ResultDraft
 from ssl_core.mapping.table import Columns, write_map
@@ -86,7 +86,7 @@ class TestSubmitting:
         wanted = {"kind": kind, "vectors": vectors}
         job = service.http.post("/jobs", json=wanted).json()
         assert job["spec"]["data"] == data
-        shown = jpeg(root_of(service.services, data), data, f"cats/{kind}.png")
+        shown = jpeg(pictures_root(service.services, data), data, f"cats/{kind}.png")
         assert shown is not None and max(Image.open(io.BytesIO(shown)).size) == 160
         service.http.post(f"/jobs/{job['id']}/cancel")
         assert service.http.delete(f"/datasets/{dataset}").status_code == 204
@@ -133,6 +133,8 @@ class TestMap:
         assert rows(limit=5, skip=10) == [10, 11]
         assert rows(folder="<b>dögs") == [0, 3, 6, 9] and rows(folder="birds") == []
         assert rows(cluster=-1) == [5] and rows(rows="7,2,7") == [7, 2, 7]
+        for endless in ("0" * 20 + "999999", "0" * 20 + "9" * 30, "0" * 25 + "1"):
+            assert service.http.get(f"/jobs/{job}/map/points", params={"rows": endless}).status_code == 404
         assert rows(order="outlier") == np.argsort(-columns.outlier).tolist()
         first = service.http.get(f"/jobs/{job}/map/points", params={"limit": 1}).json()
         assert first["has_more"] and first["count"] == COUNT

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, text
 
-from jobs.errors import TooMany, Unavailable
+from jobs.errors import Deadlock, TooMany, Unavailable
 from jobs.records import JobDraft
 from jobs.repository import Repository
 from jobs.together import MOST, Together
@@ -93,6 +93,21 @@ class TestTogether:
         found = at_once(8, lambda number: together.run(write, put(number)))
         assert all(isinstance(each, Unavailable) for each in found) and len(asked) <= 3
 
+    def test_a_deadlock_with_another_process_harms_nobody(self):
+        """The transaction of many is ended by the database; each alone goes through."""
+        store, together, ended = Slow(), Together(), []
+
+        @contextlib.contextmanager
+        def write() -> Iterator[Any]:
+            with store.write() as new:
+                yield new
+                if len(new) > 1:
+                    ended.append(len(new))
+                    raise Deadlock("two transactions waited for each other")
+
+        assert at_once(8, lambda number: together.run(write, put(number))) == [10 * number for number in range(8)]
+        assert sorted(store.kept) == list(range(8)) and ended
+
 
 @pytest.mark.parametrize("keys", [None, "the-same"])
 def test_jobs_at_once(repository, keys):
@@ -166,3 +181,21 @@ def test_a_shared_transaction_fills_the_queue_to_its_last_place(repository, monk
         create()
     with repository.database.read() as session:
         assert session.scalar(text("SELECT count(*) FROM jobs")) == most
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_a_deadlock_is_known_as_one(repository, submit):
+    """Two transactions lock the same two jobs in another order: one of them is ended."""
+    first, second = submit().id, submit().id
+    gate = threading.Barrier(2)
+
+    def lock(number: int) -> None:
+        order = (first, second) if number else (second, first)
+        with repository.database.write() as session:
+            for job_id in order:
+                session.execute(text("UPDATE jobs SET notes = notes WHERE id = :id"), {"id": job_id})
+                if job_id == order[0]:
+                    gate.wait()
+
+    found = at_once(2, lock)
+    assert [type(each) for each in found if each is not None] == [Deadlock]

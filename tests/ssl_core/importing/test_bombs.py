@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 import subprocess
 import sys
 import zipfile
 
 import pytest
 
-from ssl_core.importing.checkpoint import plain
+from ssl_core.importing.checkpoint import Checkpoint, plain
+from ssl_core.importing.pickles import Refused
 
 BOUNDED = """
 import resource, sys
@@ -47,6 +49,26 @@ BOMBS = {
         NAMED + b"(" + STORED + b"K\0(" + b"K\xff" * 10**6 + b"t(" + b"K\0" * 10**6 + b"ttR.",
         "is damaged",
     ),
+    # A text of 100,000 letters becomes so many values, 2,000 times.
+    "texts": (
+        b"X" + (100_000).to_bytes(4, "little") + b"a" * 100_000 + b"q\0ctorch\nSize\nq\1" + b"0h\1h\0\x85R" * 2000 + b".",
+        "damaged",
+    ),
+    # A name of a million letters is kept 2,500 times.
+    "names": (
+        b"\x8d"
+        + (10**6).to_bytes(8, "little")
+        + b"pytorch_lightning.callbacks."
+        + b"a" * (10**6 - 28)
+        + b"q\0X\1\0\0\0aq\1"
+        + b"h\0h\1\x93" * 2500
+        + b".",
+        "endless name",
+    ),
+    # One byte makes a set of 216.
+    "sets": (b"\x8f" * 8_000_000 + b".", "more lists, dicts and sets"),
+    # Pairs of numbers can be chosen so that all have the same hash.
+    "pairs": (b"}(K\1K\2\x86Nu.", "with a tuple as a key"),
 }
 
 
@@ -58,6 +80,26 @@ def test_a_few_bytes_take_little(tmp_path, name):
         archive.writestr("archive/data.pkl", program)
     done = subprocess.run([sys.executable, "-c", BOUNDED, tmp_path / "bomb.ckpt"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and why in done.stdout, done.stdout + done.stderr
+
+
+def test_a_zip_of_millions_of_entries(tmp_path):
+    """Its directory is not even read."""
+    count = 3_000_000
+    end64 = struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, 50 * count, 0)
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, 50 * count, 1)
+    end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    with (tmp_path / "bomb.ckpt").open("wb") as file:
+        file.truncate(50 * count)
+        file.seek(0, 2)
+        file.write(end64 + locator + end)
+    with pytest.raises(Refused, match=r"none that torch\.save wrote"):
+        Checkpoint(tmp_path / "bomb.ckpt")
+
+
+def test_texts_that_are_told_a_thousand_times():
+    text = "a" * 100_000
+    told = plain({str(key): [text] * 990 for key in range(10)})
+    assert len(json.dumps(told)) < 1_000_000 and told["0"][0] == "a" * 1000 + "…"
 
 
 def test_hyper_parameters_that_hold_each_other():
