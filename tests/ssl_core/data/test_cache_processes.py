@@ -44,8 +44,8 @@ class TestProcesses:
         maker = making(tmp_path, pause=0.5)
         try:
             assert maker.stdout is not None
-            done = [int(maker.stdout.readline().split()[0]) for _ in range(2)]
-            assert done == [prepare.CHUNK, 2 * prepare.CHUNK]
+            told = (int(line.split()[0]) for line in maker.stdout)  # on a busy machine also that it still is at it
+            assert next(done for done in told if done >= 2 * prepare.CHUNK) == 2 * prepare.CHUNK
         finally:
             os.killpg(maker.pid, signal.SIGKILL)
             maker.wait()
