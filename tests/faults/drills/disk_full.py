@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import random
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -109,6 +110,8 @@ def trial(places: list[Small], dice: random.Random, number: int) -> None:
     with contextlib.closing(dbapi2.connect(str(place.database))) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     service.rest()
+    for kept in (*(service.home / "jobs").iterdir(), *(service.home / "encoders").iterdir()):
+        shutil.rmtree(kept)  # the disk is small, and full of checkpoints after some trials
 
 
 DRILL = Drill(
