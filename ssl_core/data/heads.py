@@ -23,6 +23,7 @@ VALUES = 65_536  # of a TIFF's tag
 _ALONE = frozenset({0x01, *range(0xD0, 0xDA)})  # markers of a JPEG that nothing follows
 _EXIF, _SCAN = 0xE1, 0xDA
 _STRIPS = frozenset({273, 279, 324, 325})  # tags of a TIFF: where strips and tiles are, and how long
+_TIFF = (b"II*\0", b"MM\0*", b"II\0*", b"MM*\0", b"II+\0", b"MM\0+")  # Pillow reads the two wrong ones as well
 _BYTES = frozenset({1, 2, 6, 7})  # types of a TIFF that are read in one piece
 
 
@@ -36,7 +37,7 @@ def must_be_short(file: BinaryIO, most: int = MOST) -> None:
             _jpeg(file)
         elif begin == b"\x89PNG\r\n\x1a\n":
             _png(file)
-        elif begin[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        elif begin[:4] in _TIFF:
             _tiff(file, begin, most)
         elif begin.startswith((b"GIF87a", b"GIF89a")):
             _gif(file)

@@ -53,6 +53,8 @@ HOSTILE = {
     "a comment in single bytes": GIF[:FRAME] + b"!\xfe" + b"\1x" * 2**20 + b"\0" + GIF[FRAME:],
     "a million strips": tiff(2**20),
     "a million strips, the other way": tiff(2**20, ">"),
+    "a million strips, wrongly marked": b"II\0*" + tiff(2**20)[4:],
+    "a million strips, both": b"MM*\0" + tiff(2**20, ">")[4:],
 }
 
 
