@@ -63,9 +63,11 @@ def _jpeg(file: BinaryIO) -> None:
                 return
             if marker[0] not in _ALONE:
                 (length,) = struct.unpack(">H", file.read(2))
-                exif += length if marker[0] == _EXIF else 0
-                file.seek(max(0, length - 2), SEEK_CUR)
-        if segments > SEGMENTS or exif > EXIF * 8 or junk > JUNK:
+                begin = file.tell()
+                if marker[0] == _EXIF and file.read(6) == b"Exif\0\0":  # the others are XMP, which phones write depths into
+                    exif += length
+                file.seek(begin + max(0, length - 2))
+        if segments > SEGMENTS or exif > EXIF or junk > JUNK:
             raise BadImage("it has more in front of its pixels than a JPEG needs")
 
 
