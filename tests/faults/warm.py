@@ -48,7 +48,7 @@ class Warm:
 
     def close(self) -> None:
         self._process.kill()
-        self._process.wait()
+        self._process.communicate()  # and close the pipes
 
 
 def main() -> None:

@@ -105,7 +105,7 @@ def test_from_uploaded_pictures_to_their_map(
 
 def test_colours_and_their_legend(page: Any) -> None:
     legend = page.locator("#legend")
-    assert re.sub(r"\s+", " ", legend.inner_text()) == "flat 40 + striped 40 +"
+    until(lambda: re.sub(r"\s+", " ", legend.inner_text()) == "flat 40 + striped 40 +", "the legend of the folders")
     page.get_by_role("button", name="flat", exact=False).first.click()
     until(lambda: page.locator(".pictures tbody tr").count() == 25, "a page of pictures")
     bright = page.evaluate(f"[...{FIELD}.painter.tints].filter((value, at) => at % 4 === 3 && value > 200).length")
