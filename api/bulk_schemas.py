@@ -7,7 +7,8 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from api import examples
-from api.schemas import Answer, Labels, Section, Text200
+from api.fields import Labels, Text200
+from api.schemas import Answer, Section
 from ssl_core.spec.base import Config
 from ssl_core.spec.embed import EmbedSpec
 

@@ -7,7 +7,8 @@ from datetime import datetime
 from pydantic import ConfigDict, Field
 
 from api import examples
-from api.schemas import Answer, Text200
+from api.fields import Text200
+from api.schemas import Answer
 from ssl_core.spec.base import Config
 
 

@@ -18,9 +18,10 @@ from api.comparing import compare as comparison
 from api.deps import EncoderId, Limit, Mine, Repo, ServicesDep, cursor
 from api.embedding import load
 from api.errors import Problem, invalid
+from api.fields import NAME_PATTERN
 from api.jobs import ends
 from api.measure_schemas import Comparison
-from api.schemas import NAME_PATTERN, AliasBody, AliasPut, EncoderBody, EncoderDetail, ListOf
+from api.schemas import AliasBody, AliasPut, EncoderBody, EncoderDetail, ListOf
 from jobs.records import AliasRecord, EncoderRecord
 from ssl_core.manifest import MANIFEST_FILE, MODEL_FILE, EncoderError, read_manifest
 

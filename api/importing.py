@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import hashlib
 import os
 import re
@@ -22,12 +21,14 @@ from pydantic import ValidationError
 from api.body import media_type
 from api.deps import ServicesDep
 from api.errors import Problem, invalid
+from api.fields import Text200
 from api.jobs import job_body
-from api.schemas import JobBody, Text200
+from api.schemas import JobBody
 from jobs.durable import sync
 from jobs.ids import new_id
 from jobs.queue import enqueue
 from jobs.records import JobDraft
+from jobs.uploads import is_full
 from ssl_core.spec import explain_all
 from ssl_core.spec.imported import ImportSpec
 
@@ -134,7 +135,7 @@ async def _arrived(request: Request, folder: Path) -> tuple[str, str, int]:
         partial.rename(folder / name)
         await asyncio.to_thread(sync, folder)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(error):
             raise Problem("unavailable", "No space is left on the service's disk.", headers={"Retry-After": "600"}) from None
         raise
     finally:

@@ -14,8 +14,9 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from api.body import json_object
 from api.deps import JobId, Limit, Mine, Repo, Services, ServicesDep, cursor
 from api.errors import Problem
+from api.fields import MOST_LABELS
 from api.kinds import FILTERS, planned
-from api.schemas import MOST_LABELS, JobBody, JobStatusName, ListOf, Validated
+from api.schemas import JobBody, JobStatusName, ListOf, Validated
 from api.short import short
 from jobs.records import JobRecord
 from ssl_core.spec import METHOD_NAMES

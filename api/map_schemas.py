@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from api import examples
-from api.schemas import Answer, Labels, Text200
+from api.fields import Labels, Text200
+from api.schemas import Answer
 from ssl_core.spec.base import Config
 from ssl_core.spec.map import MapSpec
 

@@ -7,7 +7,8 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from api import examples
-from api.schemas import Answer, EncoderBody, Labels, Text200
+from api.fields import Labels, Text200
+from api.schemas import Answer, EncoderBody
 from ssl_core.spec.base import Config
 
 

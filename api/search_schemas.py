@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from api import examples
-from api.schemas import Answer, JobBody, Labels, Text200
+from api.fields import Labels, Text200
+from api.schemas import Answer, JobBody
 from ssl_core.spec.base import Config
 
 MOST_RESULTS = 1000

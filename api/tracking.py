@@ -11,7 +11,8 @@ from pydantic import ConfigDict, Field, StrictBool, ValidationError
 from api import examples
 from api.deps import JobId, Repo
 from api.errors import invalid
-from api.schemas import Answer, ListOf, Text200
+from api.fields import Text200
+from api.schemas import Answer, ListOf
 from api.webhook_schemas import sendable
 from jobs.settings import Settings
 from jobs.trackings import Trackings

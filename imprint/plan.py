@@ -18,6 +18,7 @@ from imprint import broker
 from imprint.child import Child
 from imprint.errors import StackError
 from jobs.settings import Settings
+from jobs.uploads import is_full
 
 API_PATIENCE = 25.0  # seconds; the API itself gives open requests 20
 BROKER_PATIENCE = 10.0
@@ -94,8 +95,7 @@ def _usable(home: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        hint = "make room there, or choose another" if full else "choose another"
+        hint = "make room there, or choose another" if is_full(error) else "choose another"
         raise StackError(f"cannot use {home} as the home: {error.strerror}", f"{hint} with --home or IMPRINT_HOME") from error
 
 

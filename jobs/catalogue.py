@@ -12,7 +12,7 @@ from jobs.errors import Conflict, NoRoom, NotFound
 from jobs.ids import new_id
 from jobs.models import Alias, Dataset, Encoder, IdempotencyKey, Job
 from jobs.records import AliasRecord, DatasetDraft, DatasetRecord, EncoderRecord, JobRecord, Page
-from jobs.rows import dataset_record, encoder_records, find_job, job_record, made_by_key, note, remember_key, when
+from jobs.rows import as_many_as, dataset_record, encoder_records, find_job, job_record, made_by_key, note, remember_key, when
 from jobs.status import TERMINAL, JobStatus
 
 LATEST = "latest"
@@ -127,7 +127,7 @@ class Catalogue:
             if encoder is None:
                 raise NotFound(f"there is no encoder {encoder_id!r}")
             named = select(Alias.name).where(Alias.owner == owner, Alias.name != name).order_by(Alias.name)
-            if session.connection().scalar(named.offset(MOST_ALIASES - 1).limit(1)) is not None:
+            if as_many_as(session, named, MOST_ALIASES):
                 raise Conflict(f"{MOST_ALIASES} encoders have names of yours, the most there may be; delete one")
             now = self.database.now_ms(session)
             row = session.merge(Alias(owner=owner, name=name, encoder_id=encoder_id, updated_ms=now))

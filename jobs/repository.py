@@ -34,7 +34,7 @@ from jobs.records import (
     Report,
     ResultDraft,
 )
-from jobs.rows import find_job, job_record, made_by_key, must_have_dataset, note, remember_key, when
+from jobs.rows import as_many_as, find_job, job_record, made_by_key, must_have_dataset, note, remember_key, when
 from jobs.status import JobStatus, check
 from jobs.together import MOST, once
 
@@ -112,13 +112,10 @@ class Repository(Lifecycle, Catalogue):
         if most is None:
             return
         queued = select(Job.id).where(Job.owner == owner, Job.status == JobStatus.QUEUED).order_by(Job.id)
-
-        def as_many_as(jobs: int) -> bool:
-            return jobs <= 0 or session.connection().scalar(queued.offset(jobs - 1).limit(1)) is not None
-
-        if once(session, f"queue of {owner}", lambda: as_many_as(most - MOST)):  # else there is room for all of the transaction
+        # Else there is room for all of the transaction.
+        if once(session, f"queue of {owner}", lambda: as_many_as(session, queued, most - MOST)):
             session.flush()
-            if as_many_as(most):
+            if as_many_as(session, queued, most):
                 text = "jobs wait in the queue already, the most that one owner may have there; cancel some, or wait"
                 raise TooMany(f"{most} {text}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from jobs import logs
@@ -28,6 +28,11 @@ def find_job(session: Session, job_id: str, *, lock: bool = False) -> Job:
     if job is None:
         raise NotFound(f"there is no job {job_id!r}")
     return job
+
+
+def as_many_as(session: Session, query: Select[Any], count: int) -> bool:
+    """Whether a query, which is ordered, has that many rows: no more of them are looked at."""
+    return count <= 0 or session.connection().scalar(query.offset(count - 1).limit(1)) is not None
 
 
 def must_have_dataset(session: Session, spec: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ megabytes can keep it busy for minutes, or make a gigabyte of itself. Knows no t
 from __future__ import annotations
 
 import struct
-from io import SEEK_CUR, SEEK_END, SEEK_SET
+from io import SEEK_CUR, SEEK_END
 from typing import BinaryIO
 
 from ssl_core.data.errors import BadImage
@@ -92,7 +92,7 @@ def _tiff(file: BinaryIO, begin: bytes, most: int) -> None:
         (at,) = struct.unpack(order + "Q", file.read(8))
     else:
         (at,) = struct.unpack(order + "I", begin[4:8])
-    file.seek(min(at, 2**62), SEEK_SET)
+    file.seek(min(at, 2**62))
     (tags,) = struct.unpack(order + ("Q" if big else "H"), file.read(8 if big else 2))
     if tags > 4096:
         raise BadImage("it has more tags than a TIFF needs")

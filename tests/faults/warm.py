@@ -33,7 +33,6 @@ class Warm:
         """Begin `python -m ssl_core WORDS`, whose output goes to `log`; gives the process's id."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps([words, str(log)]).encode() + b"\n")
-        self._process.stdin.flush()
         return self._told(60)
 
     def end(self, patience: float) -> int:
